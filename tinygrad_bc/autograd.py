@@ -1,0 +1,255 @@
+"""The chain rule, applied to a record from its end to its beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ContextDecorator
+from contextvars import Token
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bc.diagnosis import describe
+from tinygrad_bc.errors import GradientError, ShapeError
+from tinygrad_bc.graph import Array, Node, Value, as_array, recorded_order
+from tinygrad_bc.ops import add, astype, sum_to
+from tinygrad_bc.primitive import CAPTURE, OFF, Mode, constant, mode
+
+__all__ = ["backward", "grad", "no_grad"]
+
+
+class _switch_mode(ContextDecorator):
+    def __init__(self, new: Mode) -> None:
+        self._new = new
+
+    def _recreate_cm(self) -> _switch_mode:
+        return type(self)(self._new)  # as a decorator: a fresh one for every call, also for recursive ones
+
+    def __enter__(self) -> None:
+        self._token: Token[Mode] = mode.set(self._new)
+
+    def __exit__(self, *exception: object) -> None:
+        mode.reset(self._token)
+
+
+def no_grad() -> _switch_mode:
+    """Record nothing inside a ``with`` block or, as a decorator ``@no_grad()``, inside a function.
+
+    Results computed there do not require a gradient. It holds for the current thread or async task
+    alone and ends with the block, also when that ends with an error.
+
+    Examples
+    --------
+    A step of gradient descent on a parameter, in place:
+
+    >>> W = tensor([1.0, 2.0], requires_grad=True)
+    >>> (dLoss_W,) = grad((W * W).sum(), [W])
+    >>> with no_grad():
+    ...     W -= 0.1 * dLoss_W
+    """
+    return _switch_mode(OFF)
+
+
+def backward(output: Value, gradient: Any = None) -> None:
+    """Compute the gradient of `output` and add it to ``.grad`` of the leaves it was computed from.
+
+    Tensors asked to with ``retain_grad()`` get theirs too. `Tensor.backward` describes the parameters.
+    """
+    results = _pull_back({output: _seed(output, gradient)}, wanted=None, symbolic=False)
+    for value, g in results.items():
+        # A new array and not `+=`: whoever kept the previous gradient keeps what was computed then.
+        value.grad = constant(g if value.grad is None else value.grad._data + g)
+
+
+def grad(
+    outputs: Value | Sequence[Value],
+    inputs: Value | Sequence[Value],
+    grad_outputs: Any = None,
+    create_graph: bool = False,
+) -> tuple[Any, ...]:
+    """Return the gradients of the outputs' sum with respect to each input; nothing is stored in ``.grad``.
+
+    Parameters
+    ----------
+    outputs : Tensor or sequence of Tensor
+        What to differentiate. More than one: the gradients are summed.
+    inputs : Tensor or sequence of Tensor
+        With respect to what: leaves, or values computed on the way.
+    grad_outputs : array, Tensor, or sequence of them, optional
+        The cotangent of each output, of its shape. May be left out for outputs of one element: then it is 1.
+    create_graph : bool
+        Whether to record the backward pass itself, so that the result can be differentiated again, drawn
+        or run again. If True, everything in it is recorded, constants included.
+
+    Returns
+    -------
+    tuple of Tensor
+        One gradient per input, of its shape and dtype; a tuple also for a single input.
+
+    Raises
+    ------
+    GradientError
+        If an output or input does not require a gradient, or no output depends on an input.
+
+    Examples
+    --------
+    >>> x = tensor(3.0, requires_grad=True)
+    >>> (dy,) = grad(x**3, x, create_graph=True)
+    >>> (d2y,) = grad(dy, x)
+    >>> dy.item(), d2y.item()
+    (27.0, 18.0)
+    """
+    outputs = [outputs] if isinstance(outputs, Value) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Value) else list(inputs)
+    if grad_outputs is None or len(outputs) == 1 and not isinstance(grad_outputs, tuple | list):
+        grad_outputs = [grad_outputs] * len(outputs)
+    if len(grad_outputs) != len(outputs):
+        raise GradientError(f"grad: {len(outputs)} outputs, but {len(grad_outputs)} grad_outputs")
+    for i, value in enumerate(inputs):
+        if not value._requires_grad:
+            raise GradientError(f"grad: input {describe(value, i)} does not require a gradient; {_HOW_TO_REQUIRE}")
+    seeds: dict[Value, Any] = {}
+    for output, gradient in zip(outputs, grad_outputs, strict=True):
+        seed = _seed(output, gradient, symbolic=create_graph)
+        seeds[output] = seeds[output] + seed if output in seeds else seed
+    if create_graph:
+        with _switch_mode(CAPTURE):
+            results = _pull_back(seeds, wanted=set(inputs), symbolic=True)
+    else:
+        results = _pull_back(seeds, wanted=set(inputs), symbolic=False)
+    for i, value in enumerate(inputs):
+        if value not in results:
+            raise GradientError(
+                f"grad: no output was computed from input {describe(value, i)}, so there is no gradient to return"
+            )
+    return tuple(results[value] if create_graph else constant(results[value]) for value in inputs)
+
+
+_HOW_TO_REQUIRE = "create it with tensor(..., requires_grad=True)"
+
+
+def _seed(output: Value, gradient: Any, *, symbolic: bool = False) -> Any:
+    """Return the cotangent that a backward pass starts from."""
+    if not output._requires_grad:
+        raise GradientError(
+            f"{output.name or 'the output'} does not require a gradient: nothing that it was computed from does, "
+            f"or it was computed inside no_grad(). For a parameter, {_HOW_TO_REQUIRE}; if `W = W - lr * dLoss_W` "
+            "inside no_grad() replaced a parameter by a plain tensor, write `W -= lr * dLoss_W`"
+        )
+    if gradient is None:
+        if output._data.size != 1:
+            raise GradientError(
+                f"{output.name or 'the output'} has shape {output.shape}: only a single number has a gradient. "
+                "Reduce it first, for example with .sum() or .mean(), or pass the cotangent of each element"
+            )
+        one = np.empty(output.shape, output.dtype)
+        one.fill(1)
+        return constant(one) if symbolic else one
+    shape = np.shape(gradient._data if isinstance(gradient, Value) else gradient)
+    if shape != output.shape:
+        raise ShapeError(
+            f"the gradient passed in has shape {shape}, but {output.name or 'the output'} has shape {output.shape}"
+        )
+    if symbolic:
+        return gradient if isinstance(gradient, Value) else constant(as_array(gradient, output.dtype))
+    return as_array(gradient._data if isinstance(gradient, Value) else gradient, output.dtype)
+
+
+def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: bool) -> dict[Value, Any]:
+    """Carry the cotangents of the outputs back to the values they were computed from.
+
+    Parameters
+    ----------
+    seeds
+        The cotangents of the outputs.
+    wanted
+        The values whose cotangents are returned, if they are reached. None: every leaf that requires a
+        gradient, and every value that retains its own.
+    symbolic
+        Whether cotangents are tensors, and the pass is recorded; or else arrays, and nothing is.
+    """
+    needed = None if wanted is None else _computed_from(wanted, seeds)
+    results: dict[Value, Any] = {}
+    cotangents = dict(seeds)
+    # Always the value recorded last comes next: everything that used it was recorded later still, so
+    # its cotangent is complete. Ticks are unique, so two values are never compared.
+    queue = [(-value.node.tick, value) for value in seeds if value.node is not None]
+    heapify(queue)
+    while queue:
+        value = heappop(queue)[1]
+        g = cotangents.pop(value)
+        if value.retains_grad if wanted is None else value in wanted:
+            results[value] = g
+        node: Any = value.node
+        op, inputs, params, tick = node.op, node.inputs, node.params, node.tick
+        arguments = inputs if symbolic else [x._data if isinstance(x, Value) else x for x in inputs]
+        y = value if symbolic else value._data
+        for x, like, vjp in zip(inputs, arguments, op.vjps):  # indices, at the end, have no VJP
+            if not isinstance(x, Value):
+                continue
+            if x._changed > tick:
+                raise _changed_since(x, node)
+            if not x._requires_grad or vjp is None or (needed is not None and x not in needed):
+                continue
+            c = vjp(g, y, *arguments, **params)
+            if c.shape != like.shape:
+                if not op.broadcasts:
+                    raise _wrong_shape(c, x, node)
+                c = sum_to(c, shape=like.shape)
+            if c.dtype is not like.dtype and c.dtype != like.dtype:
+                c = astype(c, like.dtype)
+            if x in cotangents:
+                cotangents[x] = add(cotangents[x], c)
+            else:
+                cotangents[x] = c
+                if x.node is not None:
+                    heappush(queue, (-x.node.tick, x))
+    for leaf, g in cotangents.items():
+        if wanted is None or leaf in wanted:
+            results[leaf] = g
+    return results if symbolic else _owned(results, seeds)
+
+
+def _computed_from(wanted: set[Value], outputs: Iterable[Value]) -> set[Value]:
+    """Return the values that lie on a path from `wanted` to `outputs`."""
+    path = set(wanted)
+    for value in recorded_order(outputs):
+        for x in value.node.inputs:
+            if isinstance(x, Value) and x in path:
+                path.add(value)
+                break
+    return path
+
+
+def _owned(results: dict[Value, Any], seeds: dict[Value, Any]) -> dict[Value, Array]:
+    """Return the results as arrays that nothing else refers to.
+
+    A VJP may hand on its cotangent itself, or a view of it: both inputs of a sum get one array.
+    """
+    taken = set(map(id, seeds.values()))
+    for value, g in results.items():
+        if g.base is not None or id(g) in taken:
+            results[value] = np.array(g)
+        taken.add(id(g))
+    return results
+
+
+def _changed_since(x: Value, node: Node) -> GradientError:
+    return GradientError(
+        f"{describe(x, _position(x, node))} was changed after `{node.op.name}` had used it, so a gradient would be taken at values "
+        f"that are gone. Call backward() before updating, or compute the loss again. It was used at\n  {node.place}"
+    )
+
+
+def _position(x: Value, node: Node) -> int:
+    return next(i for i, other in enumerate(node.inputs) if other is x)
+
+
+def _wrong_shape(c: Any, x: Value, node: Node) -> GradientError:
+    i = _position(x, node)
+    return GradientError(
+        f"the VJP of `{node.op.name}` for input {i} ({describe(x, i)}) returned shape {c.shape}; it must return the "
+        f"shape of that input, {x.shape}, unless the operation is declared with broadcasts=True. It was used at\n"
+        f"  {node.place}"
+    )

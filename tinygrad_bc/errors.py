@@ -1,0 +1,39 @@
+"""The exceptions a user can catch. Each says what was passed, what was expected, and the likely fix."""
+
+__all__ = [
+    "DTypeError",
+    "DataError",
+    "GradientError",
+    "MissingDependencyError",
+    "RenderError",
+    "ShapeError",
+    "TinygradError",
+]
+
+
+class TinygradError(Exception):
+    """Base class of every error that this package raises on purpose."""
+
+
+class ShapeError(TinygradError, ValueError):
+    """The shapes given to an operation do not fit together."""
+
+
+class DTypeError(TinygradError, TypeError):
+    """The element type given cannot be used here, for example an integer asked for a gradient."""
+
+
+class GradientError(TinygradError, RuntimeError):
+    """A gradient cannot be computed, or would be wrong if it were."""
+
+
+class DataError(TinygradError, ValueError):
+    """A table or file does not hold what it should; the message names file, row, column and value."""
+
+
+class RenderError(TinygradError, RuntimeError):
+    """A picture could not be drawn."""
+
+
+class MissingDependencyError(TinygradError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""

@@ -1,0 +1,325 @@
+"""The record of a computation: recipes, the values they made, and a numbered view of them.
+
+A `Value` holds an array and, if it was computed, the `Node` that says how. A node is data, not a
+closure: an operation, its inputs and its parameters. It never points at its output, so there are no
+reference cycles and a graph is freed, by reference counting alone, when its last value is dropped.
+
+Everything else in the package *reads* this record: the backward pass, the checker, the drawings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import operator
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_bc.errors import DTypeError, ShapeError
+
+if TYPE_CHECKING:
+    from tinygrad_bc.primitive import Primitive
+
+__all__ = ["Graph", "Node", "Value", "as_array", "clock", "recorded_order", "user_frame"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_ticks = itertools.count(1)
+
+clock = _ticks.__next__
+"""The next tick of a clock that only goes forward: it dates nodes and changes of data."""
+
+
+PACKAGE_FILES = {str(path) for path in Path(__file__).parent.rglob("*.py")}
+
+
+def user_frame(depth: int) -> FrameType:
+    """Return the innermost frame outside this package, at least `depth` calls up."""
+    frame = sys._getframe(depth)
+    while frame.f_code.co_filename in PACKAGE_FILES and frame.f_back is not None:
+        frame = frame.f_back
+    return frame
+
+
+def as_array(x: Any, dtype: Any = None) -> Array:
+    """Return `x` (array, sequence, number, pandas object) as an array of numbers or booleans, not copied if possible."""
+    array = np.asarray(x, dtype=dtype)
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(
+            f"expected numbers, got {type(x).__name__} of dtype {array.dtype}"
+            + (": convert the columns first, e.g. df.astype(float)" if array.dtype == object else "")
+        )
+    return array
+
+
+class Node:
+    """The recipe of one recorded operation: ``op.forward(*inputs, **params)``.
+
+    Attributes
+    ----------
+    op : Primitive
+        The operation.
+    inputs : tuple
+        What it was applied to: values, or plain Python numbers.
+    params : dict
+        Its metadata (axes, shapes ...), every default filled in.
+    tick : int
+        When it was recorded. A value exists before it is used, so sorting by tick sorts
+        topologically.
+    """
+
+    __slots__ = ("_code", "_instruction", "inputs", "op", "params", "tick")
+
+    def __init__(
+        self, op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any], tick: int, frame: FrameType
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.params = params
+        self.tick = tick
+        # Where the user's code was. The line number is looked up when somebody asks for it: doing
+        # that here would cost more than all the rest.
+        self._code = frame.f_code
+        self._instruction = frame.f_lasti
+
+    @property
+    def values(self) -> Iterator[Value]:
+        """Iterate over the inputs that are values, leaving out plain numbers."""
+        return (x for x in self.inputs if isinstance(x, Value))
+
+    @property
+    def filename(self) -> str:
+        """The file of the line that recorded this node."""
+        return self._code.co_filename
+
+    @property
+    def lineno(self) -> int:
+        """The number of the line that recorded this node."""
+        lines = itertools.islice(self._code.co_positions(), self._instruction // 2, None)
+        return next(lines)[0] or self._code.co_firstlineno
+
+    @property
+    def source(self) -> str:
+        """The text of the line that recorded this node, or '' where it cannot be read."""
+        return linecache.getline(self.filename, self.lineno).strip()
+
+    @property
+    def place(self) -> str:
+        """File, line number and text of the line that recorded this node."""
+        return f"{self.filename}:{self.lineno}: {self.source}"
+
+    def __repr__(self) -> str:
+        return f"Node({self.op.name}, {len(self.inputs)} inputs, {self.params})"
+
+
+class Value:
+    """An array and the recipe that made it. `Tensor` adds the methods that users call."""
+
+    __slots__ = ("__weakref__", "_changed", "_data", "_requires_grad", "grad", "name", "node", "retains_grad")
+
+    _data: Any  # an ndarray, or the NumPy scalar that stands for a 0-d result until `data` is read
+    _requires_grad: bool
+    _changed: int  # the tick at which `data` was last replaced or updated in place; 0 if never
+    node: Node | None
+    grad: Any
+    name: str | None
+    retains_grad: bool
+
+    def __init__(self, data: Any, requires_grad: bool, node: Node | None, name: str | None = None) -> None:
+        self._data = data
+        self._requires_grad = requires_grad
+        self._changed = 0
+        self.node = node
+        self.grad = None
+        self.name = name
+        self.retains_grad = False
+
+    @property
+    def data(self) -> Array:
+        """The values, a NumPy array. It is the tensor's own memory, not a copy."""
+        data = self._data
+        if not isinstance(data, np.ndarray):
+            # NumPy turns 0-d results into scalars; we undo that here, once, instead of at every op.
+            data = self._data = np.asarray(data)
+        return data
+
+    @data.setter
+    def data(self, new: Any) -> None:
+        array = as_array(new, self.dtype)
+        if array.shape != self.shape:
+            raise ShapeError(f"{self.name or 'this tensor'} has shape {self.shape}, the new data {array.shape}")
+        self._data = array if array is self._data else np.array(array)
+        self._changed = clock()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        shape: tuple[int, ...] = self._data.shape
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The element type."""
+        dtype: np.dtype[Any] = self._data.dtype
+        return dtype
+
+
+def recorded_order(outputs: Iterable[Value], stop: Iterable[Value] = ()) -> list[Value]:
+    """Return the recorded values that `outputs` were computed from, each after its inputs.
+
+    Leaves are left out, and the walk does not go behind the values in `stop`. No recursion: a chain
+    of a million operations is as good as one of ten.
+    """
+    seen = set(stop)
+    found = []
+    stack = list(outputs)
+    while stack:
+        value = stack.pop()
+        node = value.node
+        if node is not None and value not in seen:
+            seen.add(value)
+            found.append(value)
+            stack += [x for x in node.inputs if isinstance(x, Value)]
+    found.sort(key=_tick)
+    return found
+
+
+_tick = operator.attrgetter("node.tick")
+
+
+class Graph:
+    """A numbered, walkable view of a record, which can run it again on other data.
+
+    Parameters
+    ----------
+    outputs
+        The value or values whose history this is.
+    inputs
+        Where the history begins: the view does not look behind these values. By default it goes
+        back to the leaves.
+    names : mapping, optional
+        Names for values that have none of their own, for example ``locals()``. A plain array
+        that took part in the computation can be named too.
+
+    Attributes
+    ----------
+    outputs, inputs : list of Value
+    values : list of Value
+        Every value, each after those it was computed from; leaves stand just before their first use.
+    """
+
+    def __init__(
+        self,
+        outputs: Value | Sequence[Value],
+        inputs: Iterable[Value] = (),
+        names: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.outputs = [outputs] if isinstance(outputs, Value) else list(outputs)
+        self.inputs = list(inputs)
+        self._recorded = set(recorded_order(self.outputs, stop=self.inputs))
+        self.values = self._leaves_before_use()
+        self._labels = self._choose_labels(names or {})
+
+    def _leaves_before_use(self) -> list[Value]:
+        ordered: dict[Value, None] = {}
+        for value in sorted(self._recorded, key=_tick):
+            for used in _node(value).values:
+                ordered.setdefault(used)
+            ordered.setdefault(value)
+        for output in self.outputs:
+            ordered.setdefault(output)
+        return list(ordered)
+
+    def _choose_labels(self, names: Mapping[str, Any]) -> dict[Value, str]:
+        known: dict[int, str] = {}
+        for name, thing in names.items():
+            if isinstance(thing, Value | np.ndarray) and not name.startswith("_"):
+                known.setdefault(id(thing), name)
+        return {
+            value: value.name or known.get(id(value)) or known.get(id(value._data)) or f"%{number}"
+            for number, value in enumerate(self.values)
+        }
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._labels
+
+    def node(self, value: Value) -> Node | None:
+        """Return the recipe of `value` within this view: None for its leaves and its inputs."""
+        return value.node if value in self._recorded else None
+
+    def label(self, value: Value) -> str:
+        """Return the name of `value`, or ``%`` and its number where it has none."""
+        return self._labels[value]
+
+    def formula(self, value: Value) -> str:
+        """Return the operation that made `value`, written with the labels of its inputs."""
+        node = self.node(value)
+        if node is None:
+            return ""
+        inputs = [self._labels[x] if isinstance(x, Value) else repr(x) for x in node.inputs]
+        return node.op.write(inputs, node.params)
+
+    def __str__(self) -> str:
+        lines = []
+        for value in self.values:
+            formula = self.formula(value)
+            kind = "parameter" if value._requires_grad else "constant"
+            shape = "×".join(map(str, value.shape)) or "scalar"
+            lines.append((f"{self.label(value)} = {formula or kind}", f"{shape} {value.dtype}"))
+        width = max(len(left) for left, _ in lines)
+        return "\n".join(f"{left:<{width}}  {right}" for left, right in lines)
+
+    def evaluate(self, replacements: Mapping[Value, Any] | None = None) -> tuple[Array, ...]:
+        """Run the recipes again and return the outputs' arrays; the record itself is not touched.
+
+        Parameters
+        ----------
+        replacements : mapping of Value to array, optional
+            Other data for some of the values, of the recorded shape. A computed value may be
+            replaced too; then it is not computed.
+
+        Raises
+        ------
+        ShapeError
+            If a replacement has another shape than the value: shapes are part of a record.
+        KeyError
+            If a replaced value is not in the graph.
+        """
+        arrays = {value: self._replacement(value, new) for value, new in (replacements or {}).items()}
+        for value in self.values:
+            if value in arrays:
+                continue
+            node = self.node(value)
+            if node is None:
+                arrays[value] = value.data
+            else:
+                inputs = [arrays[x] if isinstance(x, Value) else x for x in node.inputs]
+                arrays[value] = np.asarray(node.op.forward(*inputs, **node.params))
+        return tuple(arrays[output] for output in self.outputs)
+
+    def _replacement(self, value: Value, new: Any) -> Array:
+        if value not in self:
+            raise KeyError(f"{value!r} is not in this graph")
+        array = np.asarray(new, dtype=value.dtype)
+        if array.shape != value.shape:
+            raise ShapeError(
+                f"{self.label(value)} was recorded with shape {value.shape} and cannot be replaced by an "
+                f"array of shape {array.shape}: shapes are part of a record. Run the code again instead."
+            )
+        return array
+
+
+def _node(value: Value) -> Node:
+    assert value.node is not None
+    return value.node

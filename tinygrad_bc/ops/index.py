@@ -1,0 +1,88 @@
+"""Taking elements out, and its derivative: putting them back, repeats added up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bc.graph import Value
+from tinygrad_bc.primitive import Sample, primitive
+
+Key = tuple[Any, ...]
+
+
+class _Here:
+    """Stands in a key for an index array, which is an input of the operation and not metadata."""
+
+    def __repr__(self) -> str:
+        return "·"
+
+
+HERE = _Here()
+
+
+def _complete(key: Key, arrays: tuple[Any, ...]) -> Key:
+    remaining = iter(arrays)
+    return tuple(next(remaining) if part is HERE else part for part in key)
+
+
+def _samples(rng: np.random.Generator) -> list[Sample]:
+    x = rng.normal(size=(4, 3))
+    return [
+        Sample(x, key=(1,)),
+        Sample(x, key=(slice(1, 3), -1)),
+        Sample(x, key=(slice(None, None, -2),)),
+        Sample(x, key=(..., None, slice(0, 2))),
+        Sample(x, key=(slice(0, 0),)),
+        Sample(x, np.array([0, 2, 2, -1]), key=(HERE,)),
+        Sample(x, np.array([[0, 1], [3, 3]]), np.array([2, 0]), key=(HERE, HERE)),
+        Sample(x, np.array([0, 0, 1]), key=(slice(None), HERE)),
+        Sample(x, x > 0, key=(HERE,)),
+        Sample(x[0], np.array([True, False, True]), key=(HERE,)),
+        Sample(np.array(2.0), key=(None,)),
+    ]
+
+
+@primitive(
+    name="getitem",
+    formula="{0}[{key}]",
+    # (only the first input has a derivative: the others are indices)
+    vjps=[lambda g, y, x, *indices, key: _put(g, *indices, key=key, shape=x.shape)],
+    samples=_samples,
+)
+def _getitem(x: Any, *indices: Any, key: Key) -> Any:
+    return x[_complete(key, indices)]
+
+
+@primitive(
+    name="put",
+    formula="put {0} at [{key}] of zeros{shape}",
+    vjps=[lambda g, y, x, *indices, key, shape: _getitem(g, *indices, key=key)],
+    samples=lambda rng: [
+        Sample(
+            _getitem(*sample.inputs, **sample.params), *sample.inputs[1:], shape=sample.inputs[0].shape, **sample.params
+        )
+        for sample in _samples(rng)
+    ],
+)
+def _put(x: Any, *indices: Any, key: Key, shape: tuple[int, ...]) -> Any:
+    result = np.zeros(shape, dtype=x.dtype)
+    if indices:
+        np.add.at(result, _complete(key, indices), x)  # plain assignment would lose repeated indices
+    else:
+        result[key] = x
+    return result
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """Index like NumPy: integers, slices, ``...``, None, boolean and integer arrays or tensors, lists."""
+    parts = []
+    indices = []
+    for part in key if isinstance(key, tuple) else (key,):
+        if isinstance(part, Value | np.ndarray | list) or hasattr(part, "to_numpy"):
+            indices.append(part if isinstance(part, Value) else np.asarray(part))
+            parts.append(HERE)
+        else:
+            parts.append(part)
+    return _getitem(x, *indices, key=tuple(parts))

@@ -1,0 +1,300 @@
+"""How an operation is declared, found again, and run: with or without being recorded."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bc.diagnosis import forward_error
+from tinygrad_bc.graph import PACKAGE_FILES, Node, Value, as_array, clock, user_frame
+
+__all__ = [
+    "COUNTERPARTS",
+    "REGISTRY",
+    "EachInput",
+    "ErrorSample",
+    "Mode",
+    "Primitive",
+    "Sample",
+    "mode",
+    "primitive",
+    "record",
+]
+
+
+class Mode(Enum):
+    """What gets recorded."""
+
+    OFF = "nothing"
+    GRADIENTS = "operations on values that require a gradient"
+    CAPTURE = "every operation on a value"
+
+
+OFF, CAPTURE = Mode.OFF, Mode.CAPTURE  # a global is found sooner than a member of an Enum class
+
+mode: ContextVar[Mode] = ContextVar("tinygrad_bc.mode", default=Mode.GRADIENTS)
+"""The current mode. Being a context variable it is separate for every thread and every async task."""
+
+REGISTRY: dict[str, Primitive] = {}
+"""Every declared operation by name. The tests, the drawings and the tables of operations go through it."""
+
+COUNTERPARTS: dict[Callable[..., Any], Callable[..., Any]] = {}
+"""What runs, and is recorded, when a NumPy function is called on a tensor."""
+
+Vjp = Callable[..., Any]
+
+
+class Sample:
+    """Inputs an operation is tried on: arrays or numbers, and its parameters."""
+
+    def __init__(self, *inputs: Any, **params: Any) -> None:
+        self.inputs = inputs
+        self.params = params
+
+    def __repr__(self) -> str:
+        inputs = [f"array{x.shape}" if isinstance(x, np.ndarray) else repr(x) for x in self.inputs]
+        return f"Sample({', '.join(inputs + [f'{k}={v!r}' for k, v in self.params.items()])})"
+
+
+class ErrorSample(Sample):
+    """Inputs that an operation must refuse, with the error and a pattern its message must match."""
+
+    def __init__(self, *inputs: Any, error: type[Exception], match: str, **params: Any) -> None:
+        super().__init__(*inputs, **params)
+        self.error = error
+        self.match = match
+
+
+class EachInput:
+    """The VJPs of an operation of any number of inputs: ``rule(i, g, y, *inputs, **params)`` for the i-th."""
+
+    def __init__(self, rule: Vjp) -> None:
+        self.rule = rule
+
+    def __iter__(self) -> Iterator[Vjp]:
+        return (functools.partial(self.rule, i) for i in itertools.count())
+
+
+class Primitive:
+    """One operation: everything the package knows about it.
+
+    Calling it with arrays runs NumPy and returns an array; with a tensor among the inputs it returns
+    a tensor, recorded where a gradient may be asked for. That is why a vector-Jacobian product can be
+    written once, over the same operations, for every order of derivative.
+
+    Created by `primitive`, which describes the attributes.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        *,
+        vjps: Iterable[Vjp | None] | None,
+        formula: str,
+        samples: Callable[[np.random.Generator], Iterable[Sample]],
+        error_samples: Callable[[], Iterable[ErrorSample]],
+        broadcasts: bool,
+        numpy: Sequence[Callable[..., Any]],
+        diagnose: Callable[..., str] | None,
+        name: str | None,
+    ) -> None:
+        self.name = self.__name__ = name or forward.__name__
+        self.__doc__ = forward.__doc__
+        self.__module__ = forward.__module__
+        self.__wrapped__ = forward
+        self.forward = forward
+        self.vjps = vjps
+        self.differentiable = vjps is not None
+        self.formula = formula
+        self.samples = samples
+        self.error_samples = error_samples
+        self.broadcasts = broadcasts
+        self.numpy = numpy
+        self.diagnose = diagnose
+        if isinstance(forward, np.ufunc):
+            self.arrays = ["x"] if forward.nin == 1 else ["a", "b"]
+            self.metadata: list[str] = []
+            self.defaults: dict[str, Any] = {}
+            self.variadic = False
+        else:
+            parameters = inspect.signature(forward).parameters.values()
+            self.arrays = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+            self.metadata = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+            self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+            self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.arity = sys.maxsize if self.variadic else len(self.arrays)
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        if len(inputs) > self.arity:  # metadata may be given by position too: sum(x, 0), reshape(x, (3, 4))
+            params.update(zip(self.metadata, inputs[self.arity :], strict=False))
+            inputs = inputs[: self.arity]
+        for x in inputs:
+            if isinstance(x, Value):
+                return record(self, inputs, params)
+        return self.forward(*inputs, **params)
+
+    def write(self, inputs: Sequence[str], params: dict[str, Any]) -> str:
+        """Return the formula with the names of the inputs put in."""
+        if self.variadic:
+            first, *rest = inputs
+            return self.formula.format(first, rest=", ".join(rest), all=", ".join(inputs), **params)
+        return self.formula.format(**dict(zip(self.arrays, inputs, strict=True)), **params)
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+
+def primitive(
+    forward: Callable[..., Any] | None = None,
+    *,
+    vjps: Iterable[Vjp | None] | None,
+    formula: str,
+    samples: Callable[[np.random.Generator], Iterable[Sample]],
+    error_samples: Callable[[], Iterable[ErrorSample]] = tuple,
+    broadcasts: bool = False,
+    numpy: Sequence[Callable[..., Any]] = (),
+    diagnose: Callable[..., str] | None = None,
+    name: str | None = None,
+) -> Any:
+    """Declare an operation: ``@primitive(...)`` above its forward computation on NumPy arrays.
+
+    Positional arguments of that function are arrays, its keyword-only arguments are metadata (axes,
+    shapes ...). For an operation that *is* a NumPy ufunc, write ``primitive(np.exp, ...)``: it is
+    then called without a Python function around it.
+
+    Parameters
+    ----------
+    forward
+        The forward computation.
+    vjps
+        One vector-Jacobian product per array argument: ``vjp(g, y, *inputs, **params)``, where `g` is
+        the cotangent of the output, `y` the output, and the result the cotangent of that input. Write it
+        with operators and other operations, never with NumPy functions on ``.data``: then it works on
+        arrays and on tensors, and derivatives of any order follow. None stands for an argument without
+        a derivative (a condition, an index); None instead of the sequence says that the derivative of
+        the operation is zero wherever it exists.
+    formula
+        How a picture or a derivation writes it, with the argument names in braces: ``"{a} + {b}"``.
+    samples
+        Called with a random generator; yields inputs on which the tests try the operation.
+    error_samples
+        Yields inputs that must be refused.
+    broadcasts
+        Whether array arguments broadcast against each other. Then a VJP may return the broadcast
+        shape, and the backward pass sums it back to the shape of the input. Any other operation's VJP
+        must return exactly the shape of its input.
+    numpy
+        NumPy functions of the same meaning: calling one of them on a tensor gets here.
+    diagnose
+        Called with the shapes of the inputs and the metadata when NumPy refuses them; returns what is
+        wrong and what may have been meant.
+    name
+        The name in the registry, where it differs from the function's.
+
+    Examples
+    --------
+    >>> @primitive(
+    ...     vjps=[lambda g, y, x: 3 * x**2 * g],
+    ...     formula="{x}³",
+    ...     samples=lambda rng: [Sample(rng.normal(size=(2, 3)))],
+    ... )
+    ... def cube(x):
+    ...     return x * x * x
+    """
+
+    def declare(forward: Callable[..., Any]) -> Primitive:
+        op = Primitive(
+            forward,
+            vjps=vjps,
+            formula=formula,
+            samples=samples,
+            error_samples=error_samples,
+            broadcasts=broadcasts,
+            numpy=numpy,
+            diagnose=diagnose,
+            name=name,
+        )
+        if op.name in REGISTRY:
+            raise ValueError(f"an operation named {op.name!r} is declared already, in {REGISTRY[op.name].__module__}")
+        REGISTRY[op.name] = op
+        if isinstance(forward, np.ufunc):
+            COUNTERPARTS[forward] = op
+        COUNTERPARTS.update(dict.fromkeys(numpy, op))
+        return op
+
+    return declare if forward is None else declare(forward)
+
+
+# The class of recorded results. Set once by the module that defines Tensor, which stands above this one.
+_result_class: type[Value] = Value
+
+
+def set_result_class(cls: type[Value]) -> None:
+    """Make `cls` the class of every result."""
+    global _result_class
+    _result_class = cls
+
+
+def constant(data: Any) -> Any:
+    """Return an array as a tensor that was not computed from anything and requires no gradient."""
+    return _result_class(data, False, None)
+
+
+_getframe = sys._getframe
+_NO_PARAMS: dict[str, Any] = {}
+
+
+def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_PARAMS) -> Any:
+    """Run `op` on tensors and wrap the result, with its recipe where the current mode asks for it.
+
+    This is the one function that every operation of every forward pass goes through.
+    """
+    requires_grad = False
+    arrays = []
+    for x in inputs:
+        if isinstance(x, Value):
+            arrays.append(x._data)
+            if x._requires_grad:
+                requires_grad = True
+        elif type(x) is float or type(x) is int:
+            arrays.append(x)
+        else:
+            return record(op, tuple(map(as_input, inputs)), params)
+    try:
+        if op.metadata:
+            params = {**op.defaults, **params}
+            data = op.forward(*arrays, **params)
+        else:
+            data = op.forward(*arrays)
+    except ValueError as error:
+        raise forward_error(op, inputs, params, error) from None
+    recording = mode.get()
+    if (requires_grad and recording is not OFF) or recording is CAPTURE:
+        # The user's line is two calls up, unless the operation was called from inside this package.
+        frame = _getframe(2)
+        if frame.f_code.co_filename in PACKAGE_FILES:
+            frame = user_frame(3)
+        node = Node(op, inputs, params, clock(), frame)
+        return _result_class(data, requires_grad and op.differentiable, node)
+    return _result_class(data, False, None)
+
+
+def as_input(x: Any) -> Any:
+    """Return an operand as it is recorded: a value, or a plain Python number.
+
+    NumPy's float64 scalars are Python floats too and count as such: a learning rate computed by
+    ``np.cos`` must not turn float32 weights into float64.
+    """
+    if isinstance(x, Value | int) and not isinstance(x, bool):
+        return x
+    if isinstance(x, float):
+        return float(x)
+    return constant(as_array(x))
