@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from contextvars import Token
 from heapq import heapify, heappop, heappush
@@ -19,12 +20,20 @@ from tinygrad_bc.primitive import CAPTURE, OFF, Mode, constant, mode
 __all__ = ["backward", "grad", "no_grad"]
 
 
-class _switch_mode(ContextDecorator):
+class _SwitchMode(ContextDecorator):
     def __init__(self, new: Mode) -> None:
         self._new = new
 
-    def _recreate_cm(self) -> _switch_mode:
+    def _recreate_cm(self) -> _SwitchMode:
         return type(self)(self._new)  # as a decorator: a fresh one for every call, also for recursive ones
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"{function.__name__} does its work after it has returned, when a decorator's block has ended: "
+                "use `with` inside it"
+            )
+        return super().__call__(function)
 
     def __enter__(self) -> None:
         self._token: Token[Mode] = mode.set(self._new)
@@ -33,7 +42,7 @@ class _switch_mode(ContextDecorator):
         mode.reset(self._token)
 
 
-def no_grad() -> _switch_mode:
+def no_grad() -> _SwitchMode:
     """Record nothing inside a ``with`` block or, as a decorator ``@no_grad()``, inside a function.
 
     Results computed there do not require a gradient. It holds for the current thread or async task
@@ -48,7 +57,7 @@ def no_grad() -> _switch_mode:
     >>> with no_grad():
     ...     W -= 0.1 * dLoss_W
     """
-    return _switch_mode(OFF)
+    return _SwitchMode(OFF)
 
 
 def backward(output: Value, gradient: Any = None) -> None:
@@ -67,6 +76,7 @@ def grad(
     inputs: Value | Sequence[Value],
     grad_outputs: Any = None,
     create_graph: bool = False,
+    allow_unused: bool = False,
 ) -> tuple[Any, ...]:
     """Return the gradients of the outputs' sum with respect to each input; nothing is stored in ``.grad``.
 
@@ -81,6 +91,8 @@ def grad(
     create_graph : bool
         Whether to record the backward pass itself, so that the result can be differentiated again, drawn
         or run again. If True, everything in it is recorded, constants included.
+    allow_unused : bool
+        Whether an input that no output depends on gets None in place of a gradient, and is no error.
 
     Returns
     -------
@@ -102,7 +114,7 @@ def grad(
     """
     outputs = [outputs] if isinstance(outputs, Value) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Value) else list(inputs)
-    if grad_outputs is None or len(outputs) == 1 and not isinstance(grad_outputs, tuple | list):
+    if grad_outputs is None or (len(outputs) == 1 and not isinstance(grad_outputs, tuple | list)):
         grad_outputs = [grad_outputs] * len(outputs)
     if len(grad_outputs) != len(outputs):
         raise GradientError(f"grad: {len(outputs)} outputs, but {len(grad_outputs)} grad_outputs")
@@ -114,16 +126,17 @@ def grad(
         seed = _seed(output, gradient, symbolic=create_graph)
         seeds[output] = seeds[output] + seed if output in seeds else seed
     if create_graph:
-        with _switch_mode(CAPTURE):
+        with _SwitchMode(CAPTURE):
             results = _pull_back(seeds, wanted=set(inputs), symbolic=True)
     else:
-        results = _pull_back(seeds, wanted=set(inputs), symbolic=False)
+        arrays = _pull_back(seeds, wanted=set(inputs), symbolic=False)
+        results = {value: constant(g) for value, g in arrays.items()}
     for i, value in enumerate(inputs):
-        if value not in results:
+        if value not in results and not allow_unused:
             raise GradientError(
-                f"grad: no output was computed from input {describe(value, i)}, so there is no gradient to return"
+                f"grad: no output was computed from input {describe(value, i)}, so it has no gradient"
             )
-    return tuple(results[value] if create_graph else constant(results[value]) for value in inputs)
+    return tuple(results.get(value) for value in inputs)
 
 
 _HOW_TO_REQUIRE = "create it with tensor(..., requires_grad=True)"
@@ -205,9 +218,7 @@ def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: boo
                 cotangents[x] = c
                 if x.node is not None:
                     heappush(queue, (-x.node.tick, x))
-    for leaf, g in cotangents.items():
-        if wanted is None or leaf in wanted:
-            results[leaf] = g
+    results.update((leaf, g) for leaf, g in cotangents.items() if wanted is None or leaf in wanted)
     return results if symbolic else _owned(results, seeds)
 
 
@@ -215,10 +226,8 @@ def _computed_from(wanted: set[Value], outputs: Iterable[Value]) -> set[Value]:
     """Return the values that lie on a path from `wanted` to `outputs`."""
     path = set(wanted)
     for value in recorded_order(outputs):
-        for x in value.node.inputs:
-            if isinstance(x, Value) and x in path:
-                path.add(value)
-                break
+        if value.node is not None and any(x in path for x in value.node.values):
+            path.add(value)
     return path
 
 
@@ -237,8 +246,9 @@ def _owned(results: dict[Value, Any], seeds: dict[Value, Any]) -> dict[Value, Ar
 
 def _changed_since(x: Value, node: Node) -> GradientError:
     return GradientError(
-        f"{describe(x, _position(x, node))} was changed after `{node.op.name}` had used it, so a gradient would be taken at values "
-        f"that are gone. Call backward() before updating, or compute the loss again. It was used at\n  {node.place}"
+        f"{describe(x, _position(x, node))} was changed after `{node.op.name}` had used it, so a gradient would be "
+        "taken at values that are gone. Call backward() before updating, or compute the loss again. It was used at\n"
+        f"  {node.place}"
     )
 
 

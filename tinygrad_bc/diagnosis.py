@@ -33,7 +33,7 @@ def user_line() -> str:
 def forward_error(op: Primitive, inputs: Sequence[Any], params: dict[str, Any], error: ValueError) -> ShapeError:
     """Return the error to raise when NumPy refuses the inputs of `op`."""
     operands = [describe(x, i) for i, x in enumerate(inputs)]
-    shapes = [x.shape for x in inputs if isinstance(x, Value)]
+    shapes = [x.shape if isinstance(x, Value) else () for x in inputs]
     reason = op.diagnose(*shapes, **params) if op.diagnose else ""
     if not reason and op.broadcasts:
         reason = shapes_disagree(shapes)

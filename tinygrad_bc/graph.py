@@ -47,7 +47,7 @@ def user_frame(depth: int) -> FrameType:
 
 
 def as_array(x: Any, dtype: Any = None) -> Array:
-    """Return `x` (array, sequence, number, pandas object) as an array of numbers or booleans, not copied if possible."""
+    """Return `x`, array_like or a pandas object, as an array of numbers or booleans, not copied if possible."""
     array = np.asarray(x, dtype=dtype)
     if array.dtype.kind not in "fiub":
         raise DTypeError(
@@ -142,11 +142,10 @@ class Value:
     @property
     def data(self) -> Array:
         """The values, a NumPy array. It is the tensor's own memory, not a copy."""
-        data = self._data
-        if not isinstance(data, np.ndarray):
-            # NumPy turns 0-d results into scalars; we undo that here, once, instead of at every op.
-            data = self._data = np.asarray(data)
-        return data
+        if not isinstance(self._data, np.ndarray):
+            # NumPy turns 0-d results into scalars. That is undone here, once, and not at every operation.
+            self._data = np.asarray(self._data)
+        return self._data
 
     @data.setter
     def data(self, new: Any) -> None:

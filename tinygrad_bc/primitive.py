@@ -133,6 +133,7 @@ class Primitive:
         self.arity = sys.maxsize if self.variadic else len(self.arrays)
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
+        """Run the operation on arrays, or on tensors and record it."""
         if len(inputs) > self.arity:  # metadata may be given by position too: sum(x, 0), reshape(x, (3, 4))
             params.update(zip(self.metadata, inputs[self.arity :], strict=False))
             inputs = inputs[: self.arity]
@@ -153,7 +154,6 @@ class Primitive:
 
 
 def primitive(
-    forward: Callable[..., Any] | None = None,
     *,
     vjps: Iterable[Vjp | None] | None,
     formula: str,
@@ -163,17 +163,14 @@ def primitive(
     numpy: Sequence[Callable[..., Any]] = (),
     diagnose: Callable[..., str] | None = None,
     name: str | None = None,
-) -> Any:
+) -> Callable[[Callable[..., Any]], Primitive]:
     """Declare an operation: ``@primitive(...)`` above its forward computation on NumPy arrays.
 
     Positional arguments of that function are arrays, its keyword-only arguments are metadata (axes,
-    shapes ...). For an operation that *is* a NumPy ufunc, write ``primitive(np.exp, ...)``: it is
-    then called without a Python function around it.
+    shapes ...).
 
     Parameters
     ----------
-    forward
-        The forward computation.
     vjps
         One vector-Jacobian product per array argument: ``vjp(g, y, *inputs, **params)``, where `g` is
         the cotangent of the output, `y` the output, and the result the cotangent of that input. Write it
@@ -230,7 +227,7 @@ def primitive(
         COUNTERPARTS.update(dict.fromkeys(numpy, op))
         return op
 
-    return declare if forward is None else declare(forward)
+    return declare
 
 
 # The class of recorded results. Set once by the module that defines Tensor, which stands above this one.

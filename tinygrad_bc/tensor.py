@@ -7,15 +7,13 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from tinygrad_bc import autograd, ops, primitive
+from tinygrad_bc import autograd, ops
 from tinygrad_bc.diagnosis import forward_error
 from tinygrad_bc.errors import DTypeError, GradientError, ShapeError
 from tinygrad_bc.graph import Array, Value, as_array, clock
-from tinygrad_bc.primitive import COUNTERPARTS, OFF, Primitive, constant, mode, set_result_class
+from tinygrad_bc.primitive import COUNTERPARTS, OFF, Primitive, constant, mode, record, set_result_class
 
 __all__ = ["Tensor", "tensor"]
-
-record: Callable[..., Tensor] = primitive.record
 
 
 def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
@@ -285,19 +283,19 @@ class Tensor(Value):
 
     # --- updates in place --------------------------------------------------------------------------
 
-    def __iadd__(self, other: Any) -> Self:
+    def __iadd__(self, other: Any) -> Tensor:
         return self._update(ops.add, other)
 
-    def __isub__(self, other: Any) -> Self:
+    def __isub__(self, other: Any) -> Tensor:
         return self._update(ops.subtract, other)
 
-    def __imul__(self, other: Any) -> Self:
+    def __imul__(self, other: Any) -> Tensor:
         return self._update(ops.multiply, other)
 
-    def __itruediv__(self, other: Any) -> Self:
+    def __itruediv__(self, other: Any) -> Tensor:
         return self._update(ops.divide, other)
 
-    def _update(self, op: Primitive, other: Any) -> Self:
+    def _update(self, op: Primitive, other: Any) -> Tensor:
         """Update a leaf in place inside ``no_grad()``; elsewhere, `y += x` means `y = y + x`."""
         if self.node is not None or mode.get() is not OFF:
             if self.is_leaf and self._requires_grad:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinygrad_bc.errors import ShapeError
-from tinygrad_bc.ops.samples import binary, unary
-from tinygrad_bc.primitive import ErrorSample, Sample, primitive
+from tinygrad_bc.primitive import ErrorSample, Primitive, Sample, primitive
+from tinygrad_bc.samples import binary, unary
+
+
+def _ufunc(function: Callable[..., Any], **declaration: Any) -> Primitive:
+    """Declare an operation that is a NumPy ufunc as it stands; it runs without a Python function around it."""
+    return primitive(**declaration)(function)
 
 
 def _disagreeing() -> list[ErrorSample]:
@@ -17,7 +23,7 @@ def _disagreeing() -> list[ErrorSample]:
 
 # --- arithmetic ----------------------------------------------------------------------------------
 
-add = primitive(
+add = _ufunc(
     np.add,
     formula="{a} + {b}",
     vjps=[lambda g, y, a, b: g, lambda g, y, a, b: g],
@@ -26,7 +32,7 @@ add = primitive(
     broadcasts=True,
 )
 
-subtract = primitive(
+subtract = _ufunc(
     np.subtract,
     formula="{a} − {b}",
     vjps=[lambda g, y, a, b: g, lambda g, y, a, b: -g],
@@ -35,7 +41,7 @@ subtract = primitive(
     broadcasts=True,
 )
 
-multiply = primitive(
+multiply = _ufunc(
     np.multiply,
     formula="{a} ∘ {b}",
     vjps=[lambda g, y, a, b: g * b, lambda g, y, a, b: g * a],
@@ -44,7 +50,7 @@ multiply = primitive(
     broadcasts=True,
 )
 
-divide = primitive(
+divide = _ufunc(
     np.divide,
     formula="{a} / {b}",
     vjps=[lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b],
@@ -53,7 +59,7 @@ divide = primitive(
     broadcasts=True,
 )
 
-negative = primitive(np.negative, formula="−{x}", vjps=[lambda g, y, x: -g], samples=unary())
+negative = _ufunc(np.negative, formula="−{x}", vjps=[lambda g, y, x: -g], samples=unary())
 
 
 def _power_base_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
@@ -68,7 +74,7 @@ def _power_exponent_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     return g * y * where(a == 0, 0.0, log(where(a == 0, 1.0, a)))
 
 
-power = primitive(
+power = _ufunc(
     np.power,
     formula="{a}^{b}",
     vjps=[_power_base_vjp, _power_exponent_vjp],
@@ -86,18 +92,18 @@ power = primitive(
 
 # --- functions of one argument -------------------------------------------------------------------
 
-exp = primitive(np.exp, formula="exp({x})", vjps=[lambda g, y, x: g * y], samples=unary())
+exp = _ufunc(np.exp, formula="exp({x})", vjps=[lambda g, y, x: g * y], samples=unary())
 
-log = primitive(np.log, formula="log({x})", vjps=[lambda g, y, x: g / x], samples=unary(positive=True))
+log = _ufunc(np.log, formula="log({x})", vjps=[lambda g, y, x: g / x], samples=unary(positive=True))
 
-sqrt = primitive(np.sqrt, formula="√{x}", vjps=[lambda g, y, x: 0.5 * g / y], samples=unary(positive=True))
+sqrt = _ufunc(np.sqrt, formula="√{x}", vjps=[lambda g, y, x: 0.5 * g / y], samples=unary(positive=True))
 
-tanh = primitive(np.tanh, formula="tanh({x})", vjps=[lambda g, y, x: g * (1 - y * y)], samples=unary())
+tanh = _ufunc(np.tanh, formula="tanh({x})", vjps=[lambda g, y, x: g * (1 - y * y)], samples=unary())
 
-sign = primitive(np.sign, formula="sign({x})", vjps=None, samples=unary(away_from_zero=True))
+sign = _ufunc(np.sign, formula="sign({x})", vjps=None, samples=unary(away_from_zero=True))
 
 # |x|'(0) = 0, which is what sign(0) says.
-abs = primitive(
+abs = _ufunc(
     np.absolute,
     name="abs",
     formula="|{x}|",
@@ -129,10 +135,6 @@ def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-def _floating(dtype: Any) -> bool:
-    return np.issubdtype(dtype, np.floating)
-
-
 @primitive(
     formula="{x} as {dtype}",
     vjps=[lambda g, y, x, dtype: g],  # the backward pass gives every cotangent its primal's dtype
@@ -156,7 +158,7 @@ def truncate(x: Any, *, dtype: np.dtype[Any]) -> Any:
 def astype(x: Any, dtype: Any) -> Any:
     """Convert to `dtype`. The conversion is differentiable if `dtype` is a floating-point type."""
     dtype = np.dtype(dtype)
-    return cast(x, dtype=dtype) if _floating(dtype) else truncate(x, dtype=dtype)
+    return cast(x, dtype=dtype) if dtype.kind == "f" else truncate(x, dtype=dtype)
 
 
 # --- choosing ------------------------------------------------------------------------------------
@@ -166,7 +168,7 @@ def _tie_shared(g: Any, wins: Any, ties: Any) -> Any:
     return where(wins, g, where(ties, 0.5 * g, 0.0))
 
 
-maximum = primitive(
+maximum = _ufunc(
     np.maximum,
     formula="max({a}, {b})",
     vjps=[lambda g, y, a, b: _tie_shared(g, a > b, a == b), lambda g, y, a, b: _tie_shared(g, b > a, a == b)],
@@ -175,7 +177,7 @@ maximum = primitive(
     broadcasts=True,
 )
 
-minimum = primitive(
+minimum = _ufunc(
     np.minimum,
     formula="min({a}, {b})",
     vjps=[lambda g, y, a, b: _tie_shared(g, a < b, a == b), lambda g, y, a, b: _tie_shared(g, b < a, a == b)],
@@ -185,13 +187,17 @@ minimum = primitive(
 )
 
 
+def _chosen_vjp(g: Any, y: Any, condition: Any, a: Any, b: Any) -> Any:
+    return where(condition, g, 0.0)
+
+
+def _not_chosen_vjp(g: Any, y: Any, condition: Any, a: Any, b: Any) -> Any:
+    return where(condition, 0.0, g)
+
+
 @primitive(
     formula="{a} if {condition} else {b}",
-    vjps=[
-        None,
-        lambda g, y, condition, a, b: where(condition, g, 0.0),
-        lambda g, y, condition, a, b: where(condition, 0.0, g),
-    ],
+    vjps=[None, _chosen_vjp, _not_chosen_vjp],
     samples=lambda rng: [
         Sample(rng.normal(size=(3, 4)) > 0, rng.normal(size=(3, 4)), rng.normal(size=4)),
         Sample(rng.normal(size=(3, 1)) > 0, rng.normal(size=4), 0.0),
@@ -234,20 +240,20 @@ def clip(x: Any, *, min: float | None = None, max: float | None = None) -> Any:
 
 # --- comparisons and masks: recorded, with a derivative of zero ----------------------------------
 
-equal = primitive(np.equal, formula="{a} = {b}", vjps=None, samples=binary(), broadcasts=True)
-not_equal = primitive(np.not_equal, formula="{a} ≠ {b}", vjps=None, samples=binary(), broadcasts=True)
-less = primitive(np.less, formula="{a} < {b}", vjps=None, samples=binary(), broadcasts=True)
-less_equal = primitive(np.less_equal, formula="{a} ≤ {b}", vjps=None, samples=binary(), broadcasts=True)
-greater = primitive(np.greater, formula="{a} > {b}", vjps=None, samples=binary(), broadcasts=True)
-greater_equal = primitive(np.greater_equal, formula="{a} ≥ {b}", vjps=None, samples=binary(), broadcasts=True)
+equal = _ufunc(np.equal, formula="{a} = {b}", vjps=None, samples=binary(), broadcasts=True)
+not_equal = _ufunc(np.not_equal, formula="{a} ≠ {b}", vjps=None, samples=binary(), broadcasts=True)
+less = _ufunc(np.less, formula="{a} < {b}", vjps=None, samples=binary(), broadcasts=True)
+less_equal = _ufunc(np.less_equal, formula="{a} ≤ {b}", vjps=None, samples=binary(), broadcasts=True)
+greater = _ufunc(np.greater, formula="{a} > {b}", vjps=None, samples=binary(), broadcasts=True)
+greater_equal = _ufunc(np.greater_equal, formula="{a} ≥ {b}", vjps=None, samples=binary(), broadcasts=True)
 
 
 def _masks(rng: np.random.Generator) -> list[Sample]:
     return [Sample(rng.normal(size=(3, 4)) > 0, rng.normal(size=4) > 0), Sample(np.array(True), np.array(False))]
 
 
-logical_and = primitive(np.logical_and, formula="{a} ∧ {b}", vjps=None, samples=_masks, broadcasts=True)
-logical_or = primitive(np.logical_or, formula="{a} ∨ {b}", vjps=None, samples=_masks, broadcasts=True)
-logical_not = primitive(
+logical_and = _ufunc(np.logical_and, formula="{a} ∧ {b}", vjps=None, samples=_masks, broadcasts=True)
+logical_or = _ufunc(np.logical_or, formula="{a} ∨ {b}", vjps=None, samples=_masks, broadcasts=True)
+logical_not = _ufunc(
     np.logical_not, formula="¬{x}", vjps=None, samples=lambda rng: [Sample(rng.normal(size=(3, 4)) > 0)]
 )

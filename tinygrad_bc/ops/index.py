@@ -44,11 +44,14 @@ def _samples(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
+def _put_back(g: Any, y: Any, x: Any, *indices: Any, key: Key) -> Any:
+    return _put(g, *indices, key=key, shape=x.shape)
+
+
 @primitive(
     name="getitem",
     formula="{0}[{key}]",
-    # (only the first input has a derivative: the others are indices)
-    vjps=[lambda g, y, x, *indices, key: _put(g, *indices, key=key, shape=x.shape)],
+    vjps=[_put_back],  # the other inputs are indices
     samples=_samples,
 )
 def _getitem(x: Any, *indices: Any, key: Key) -> Any:

@@ -60,7 +60,7 @@ def _spread(g: Any, x: Any, axis: Axis) -> Any:
     error_samples=_errors,
     numpy=[np.sum],
 )
-def sum(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def sum(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Sum over the given axes, all by default."""
     return np.add.reduce(x, axis=axis, keepdims=keepdims)
 
@@ -79,7 +79,7 @@ def _count(shape: tuple[int, ...], axis: Axis) -> int:
     error_samples=_errors,
     numpy=[np.mean],
 )
-def mean(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def mean(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Arithmetic mean over the given axes, all by default."""
     # A third of the time of np.mean, which gets here too, by way of several Python functions.
     return np.add.reduce(x, axis=axis, keepdims=keepdims) / _count(x.shape, axis)
@@ -108,7 +108,7 @@ def _extreme_errors() -> list[ErrorSample]:
     numpy=[np.max, np.amax],
     diagnose=_empty,
 )
-def max(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def max(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Largest element over the given axes. Where several are largest, they share the gradient equally."""
     return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
 
@@ -121,6 +121,6 @@ def max(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     numpy=[np.min, np.amin],
     diagnose=_empty,
 )
-def min(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def min(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Smallest element over the given axes. Where several are smallest, they share the gradient equally."""
     return np.minimum.reduce(x, axis=axis, keepdims=keepdims)

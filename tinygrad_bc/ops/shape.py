@@ -1,9 +1,9 @@
-"""Operations that rearrange elements without computing new ones, and the two that undo each other: broadcast_to, sum_to."""
+"""Operations that rearrange elements, and the two that undo each other: broadcast_to and sum_to."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def permute(x: Any, *dims: int | Sequence[int]) -> Any:
 
 def transpose(x: Any, dim0: int, dim1: int) -> Any:
     """Swap two axes. For all axes in another order use `permute`; to reverse them, ``x.T``."""
-    order = list(range(np.ndim(x)))
+    order = list(range(x.ndim))
     try:
         order[dim0], order[dim1] = order[dim1], order[dim0]
     except IndexError:
@@ -90,10 +90,14 @@ def transpose(x: Any, dim0: int, dim1: int) -> Any:
     return permute(x, order)
 
 
+def _transposed(g: Any, y: Any, x: Any) -> Any:
+    return matrix_transpose(g)
+
+
 # A matrix is transposed so often, in every product's derivative, that it has an operation of its own.
 @primitive(
     formula="{x}ᵀ",
-    vjps=[lambda g, y, x: matrix_transpose(g)],
+    vjps=[_transposed],
     samples=lambda rng: [Sample(rng.normal(size=(3, 4))), Sample(rng.normal(size=(2, 3, 4))), Sample(np.ones((0, 2)))],
     error_samples=lambda: [ErrorSample(np.ones(3), error=ShapeError, match="at least two axes")],
     diagnose=lambda x: "the last two axes are swapped, so at least two axes are needed",
@@ -104,10 +108,14 @@ def matrix_transpose(x: Any) -> Any:
     return x.mT
 
 
+def _summed_back(g: Any, y: Any, x: Any, shape: Shape) -> Any:
+    return sum_to(g, shape=x.shape)
+
+
 @primitive(
     name="broadcast_to",
     formula="broadcast({x}, {shape})",
-    vjps=[lambda g, y, x, shape: sum_to(g, x.shape)],
+    vjps=[_summed_back],
     samples=lambda rng: [
         Sample(rng.normal(size=4), shape=(3, 4)),
         Sample(rng.normal(size=(3, 1)), shape=(2, 3, 4)),
@@ -201,5 +209,7 @@ COUNTERPARTS.update(
         np.transpose: _numpy_transpose,
         np.broadcast_to: broadcast_to,
         np.concatenate: concatenate,
+        np.shape: lambda x: x.shape,
+        np.ndim: lambda x: x.ndim,
     }
 )

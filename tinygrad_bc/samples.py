@@ -27,10 +27,12 @@ def draw(
     rng: np.random.Generator, shape: tuple[int, ...], *, positive: bool = False, away_from_zero: bool = False
 ) -> Any:
     """Return normal numbers of `shape`; or positive ones; or none nearer to 0 than 0.2."""
-    x = np.asarray(rng.normal(size=shape))
+    x = rng.normal(size=shape)
     if positive:
-        return np.exp(x / 2)
-    return x + np.copysign(0.2, x) if away_from_zero else x
+        x = np.exp(x / 2)
+    if away_from_zero:
+        x = x + np.copysign(0.2, x)
+    return np.asarray(x)
 
 
 def unary(**kind: bool) -> Samples:

@@ -1,0 +1,396 @@
+"""The user's face: making tensors, operators with everything, and the ways out of the graph."""
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tinygrad_bc as tg
+from tinygrad_bc.errors import DTypeError, GradientError, ShapeError
+
+
+def leaf(data, name=None):
+    return tg.tensor(data, requires_grad=True, name=name)
+
+
+# --- making one ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (1.0, np.float64),
+        ([1, 2], np.int64),
+        ([True, False], np.bool_),
+        (np.ones(2, np.float32), np.float32),
+        (pd.Series([1.0, 2.0]), np.float64),
+        (pd.DataFrame({"a": [1, 2], "b": [3.0, 4.0]}), np.float64),
+    ],
+)
+def test_dtype_is_what_numpy_would_choose(data, dtype):
+    assert tg.tensor(data).dtype == dtype
+
+
+def test_numbers_are_copied():
+    source = np.array([1.0, 2.0])
+    t = tg.tensor(source)
+    source[0] = 99.0
+    np.testing.assert_array_equal(t.data, [1.0, 2.0])
+    again = tg.tensor(t)
+    again.data[0] = 7.0
+    np.testing.assert_array_equal(t.data, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("data", ["text", [1 + 2j], [object()], pd.DataFrame({"a": ["x"]}), None])
+def test_what_is_not_numbers_is_refused(data):
+    with pytest.raises(DTypeError, match="expected numbers"):
+        tg.tensor(data)
+
+
+def test_integers_have_no_gradient():
+    with pytest.raises(DTypeError, match="W has dtype int64, and only floating-point"):
+        tg.tensor([1, 2], requires_grad=True, name="W")
+    t = tg.tensor([1, 2])
+    with pytest.raises(DTypeError):
+        t.requires_grad = True
+
+
+def test_requires_grad_of_a_computed_tensor_cannot_be_set():
+    with pytest.raises(GradientError, match="computed by `multiply`"):
+        (leaf(1.0) * 2).requires_grad = False
+
+
+def test_a_list_of_tensors_is_refused():
+    with pytest.raises(DTypeError, match=r"tg\.concatenate"):
+        tg.tensor([leaf(1.0), leaf(2.0)])
+
+
+def test_a_tensor_is_named_and_returned():
+    t = tg.tensor([1.0])
+    assert t.named("Z1") is t
+    assert t.name == "Z1"
+
+
+def test_is_leaf():
+    x, c = leaf(1.0), tg.tensor(1.0)
+    assert x.is_leaf
+    assert c.is_leaf
+    assert (c * 2).is_leaf
+    assert not (x * 2).is_leaf
+
+
+# --- operators -------------------------------------------------------------------------------------
+
+OTHERS = {
+    "number": 2.0,
+    "integer": 3,
+    "numpy scalar": np.float64(2.5),
+    "numpy integer": np.int64(3),
+    "array": np.array([[1.5, 2.0], [2.5, 3.0]]),
+    "list": [[1.5, 2.0], [2.5, 3.0]],
+    "tensor": tg.tensor([[1.5, 2.0], [2.5, 3.0]]),
+    "DataFrame": pd.DataFrame([[1.5, 2.0], [2.5, 3.0]]),
+    "Series": pd.Series([1.5, 2.0]),
+}
+OPERATORS = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "**": lambda a, b: a**b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("other", OTHERS)
+def test_operators_on_either_side_of_anything(operator, other):
+    apply, b = OPERATORS[operator], OTHERS[other]
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    plain = b.data if isinstance(b, tg.Tensor) else np.asarray(b)
+    for result, expected in ((apply(x, b), apply(x.data, plain)), (apply(b, x), apply(plain, x.data))):
+        assert isinstance(result, tg.Tensor)
+        assert result.node is not None
+        np.testing.assert_array_equal(result.data, expected)
+        assert result.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("other", ["array", "tensor", "list"])
+def test_matmul_on_either_side(other):
+    b = OTHERS[other]
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    plain = b.data if isinstance(b, tg.Tensor) else np.asarray(b)
+    np.testing.assert_array_equal((x @ b).data, x.data @ plain)
+    np.testing.assert_array_equal((b @ x).data, plain @ x.data)
+    assert (b @ x).requires_grad
+
+
+def test_matmul_with_a_data_frame():
+    df = OTHERS["DataFrame"]
+    x = leaf([[1.0, 2.0], [3.0, 4.0]], "x")
+    np.testing.assert_array_equal((x @ df).data, x.data @ df.to_numpy())
+    # DataFrame.__matmul__ turns any operand into an array before Python asks us: refused, not lost.
+    with pytest.raises(GradientError, match=r"tg\.tensor\(df\) @ t"):
+        df @ x
+    assert (tg.tensor(df) @ x).requires_grad
+
+
+def test_unary_operators():
+    x = leaf([-1.0, 2.0])
+    np.testing.assert_array_equal((-x).data, [1.0, -2.0])
+    np.testing.assert_array_equal(abs(x).data, [1.0, 2.0])
+    assert +x is x
+    mask = (x > 0) & ~(x > 1) | (x < -0.5)
+    np.testing.assert_array_equal(mask.data, [True, False])
+
+
+def test_comparisons_are_recorded_and_have_no_gradient():
+    x = leaf([-1.0, 2.0])
+    mask = x > 0
+    assert mask.node.op.name == "greater"
+    assert not mask.requires_grad
+    (x * mask).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [0.0, 1.0])
+
+
+def test_numpy_functions_keep_the_graph():
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    results = [
+        np.exp(x),
+        np.add(np.ones(2), x),
+        np.sum(x, axis=0),
+        np.mean(x, axis=1, keepdims=True),
+        np.max(x),
+        np.where(x > 1.5, x, 0.0),
+        np.concatenate([x, np.ones((1, 2))]),
+        np.reshape(x, (4,)),
+        np.transpose(x),
+        np.broadcast_to(x, (3, 2, 2)),
+        np.clip(x, 1.5, 2.5),
+        np.matmul(np.ones((2, 2)), x),
+    ]
+    plain = [
+        np.exp(x.data),
+        np.add(np.ones(2), x.data),
+        np.sum(x.data, axis=0),
+        np.mean(x.data, axis=1, keepdims=True),
+        np.max(x.data),
+        np.where(x.data > 1.5, x.data, 0.0),
+        np.concatenate([x.data, np.ones((1, 2))]),
+        np.reshape(x.data, (4,)),
+        np.transpose(x.data),
+        np.broadcast_to(x.data, (3, 2, 2)),
+        np.clip(x.data, 1.5, 2.5),
+        np.matmul(np.ones((2, 2)), x.data),
+    ]
+    for result, expected in zip(results, plain):
+        assert isinstance(result, tg.Tensor)
+        assert result.requires_grad
+        np.testing.assert_array_equal(result.data, expected)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: np.arctan(x),
+        lambda x: np.add.reduce(x),
+        lambda x: np.exp(x, out=np.zeros(2)),
+        lambda x: np.median(x),
+        lambda x: np.asarray(x),
+        lambda x: x.numpy(),
+        lambda x: np.array([1.0, 2.0]).__iadd__(x),
+    ],
+)
+def test_ways_of_losing_a_gradient_are_refused(call):
+    with pytest.raises(GradientError, match="lose|lost"):
+        call(leaf([1.0, 2.0]))
+
+
+def test_without_gradient_numpy_may_have_the_values():
+    x = tg.tensor([1.0, 2.0])
+    np.testing.assert_array_equal(np.asarray(x), [1.0, 2.0])
+    np.testing.assert_array_equal(leaf([1.0, 2.0]).detach().numpy(), [1.0, 2.0])
+
+
+# --- shape and elements ----------------------------------------------------------------------------
+
+
+def test_zero_dimensional_results_are_arrays():
+    total = leaf([1.0, 2.0]).sum()
+    assert isinstance(total.data, np.ndarray)
+    assert total.data is total.data
+    assert (total.shape, total.ndim, total.dtype) == ((), 0, np.float64)
+    assert isinstance((total * total).data, np.ndarray)
+
+
+def test_methods_are_the_functions_of_the_same_name():
+    x = leaf(np.linspace(0.5, 2.0, 6).reshape(2, 3))
+    for name in ("exp", "log", "sqrt", "relu", "sigmoid", "tanh", "abs", "sum", "mean", "max", "min"):
+        np.testing.assert_array_equal(getattr(x, name)().data, getattr(tg, name)(x).data)
+    np.testing.assert_array_equal(x.pow(2).data, x.data**2)
+    np.testing.assert_array_equal(x.maximum(1.0).data, np.maximum(x.data, 1.0))
+    np.testing.assert_array_equal(x.minimum(1.0).data, np.minimum(x.data, 1.0))
+    np.testing.assert_array_equal(x.reshape(3, -1).data, x.reshape((3, 2)).data)
+    np.testing.assert_array_equal(x.permute(1, 0).data, x.T.data)
+    np.testing.assert_array_equal(x.transpose(0, 1).data, x.mT.data)
+    np.testing.assert_array_equal(x.broadcast_to(2, 2, 3).data, np.broadcast_to(x.data, (2, 2, 3)))
+    assert tg.sum(x, 0).shape == tg.sum(x, axis=0).shape == (3,)
+
+
+def test_T_reverses_all_axes():
+    x = leaf(np.zeros((2, 3, 4)))
+    assert x.T.shape == (4, 3, 2)
+    assert x.mT.shape == (2, 4, 3)
+    assert leaf([1.0, 2.0]).T.shape == (2,)
+    with pytest.raises(ShapeError, match="no axes 0 and 5"):
+        x.transpose(0, 5)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        0,
+        -1,
+        slice(1, None),
+        (slice(None), 1),
+        (..., 0),
+        None,
+        [0, 2],
+        (np.array([0, 1]), [1, 2]),
+        np.array([1, 0, 1]) > 0,
+    ],
+)
+def test_indexing_is_that_of_numpy(key):
+    x = leaf(np.arange(12.0).reshape(3, 4))
+    np.testing.assert_array_equal(x[key].data, x.data[key])
+
+
+def test_indexing_with_tensors():
+    x, i = leaf([1.0, 2.0, 3.0]), tg.tensor([2, 2])
+    x[i].sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [0.0, 0.0, 2.0])
+    np.testing.assert_array_equal(x[x > 1.5].data, [2.0, 3.0])
+
+
+def test_an_index_out_of_range_is_an_index_error():
+    with pytest.raises(IndexError, match="out of bounds"):
+        leaf([1.0, 2.0])[2]
+
+
+def test_iteration():
+    rows = list(leaf([[1.0, 2.0], [3.0, 4.0]]))
+    assert [r.shape for r in rows] == [(2,), (2,)]
+    assert len(leaf([1.0, 2.0])) == 2
+    with pytest.raises(TypeError):
+        iter(leaf(1.0))
+
+
+def test_numbers_out():
+    x = leaf([[2.5]], "x")
+    assert (x.item(), float(x), int(x), bool(x), f"{x:.2f}") == (2.5, 2.5, 2, True, "2.50")
+    assert leaf([1.0, 2.0]).tolist() == [1.0, 2.0]
+    many = leaf([1.0, 2.0], "many")
+    with pytest.raises(ShapeError, match="many has shape"):
+        many.item()
+    with pytest.raises(ShapeError, match="ambiguous"):
+        bool(many > 1)
+
+
+def test_astype():
+    x = leaf([1.5, 2.5])
+    y = x.astype(np.float32)
+    assert y.dtype == np.float32
+    assert gradient_dtype(y.sum(), x) == np.float64
+    whole = x.astype(int)
+    assert not whole.requires_grad
+    np.testing.assert_array_equal(whole.data, [1, 2])
+
+
+def gradient_dtype(y, x):
+    return tg.grad(y, x)[0].dtype
+
+
+# --- data ------------------------------------------------------------------------------------------
+
+
+def test_new_data_must_fit():
+    x = leaf([1.0, 2.0], "x")
+    with pytest.raises(ShapeError, match=r"x has shape \(2,\), the new data \(3,\)"):
+        x.data = np.ones(3)
+    np.testing.assert_array_equal(x.data, [1.0, 2.0])
+    new = np.array([5, 6])
+    x.data = new
+    assert x.dtype == np.float64
+    new[0] = 99
+    np.testing.assert_array_equal(x.data, [5.0, 6.0])
+
+
+# --- identity, printing, copying -------------------------------------------------------------------
+
+
+def test_tensors_are_keys_by_identity():
+    a, b = leaf([1.0]), leaf([1.0])
+    assert len({a, b, a}) == 2
+    assert a in [b, a]
+
+
+@pytest.mark.parametrize(
+    ("t", "text"),
+    [
+        (tg.tensor([1.0, 2.0]), "tensor([1., 2.])"),
+        (tg.tensor([1.0], requires_grad=True, name="W"), "tensor([1.], name='W', requires_grad=True)"),
+        (tg.tensor([1.0], dtype=np.float32), "tensor([1.], dtype=float32)"),
+        (tg.tensor(1.0, requires_grad=True) * 2, "tensor(2., op=multiply)"),
+    ],
+)
+def test_repr(t, text):
+    assert repr(t) == text
+
+
+def test_repr_of_a_deep_graph_is_shallow():
+    y = leaf([1.0])
+    for _ in range(10_000):
+        y = y + 1
+    assert len(repr(y)) < 100
+    assert len(repr(y.node)) < 100
+
+
+def test_leaves_can_be_copied_and_pickled():
+    W = leaf([1.0, 2.0], "W")
+    for other in (copy.deepcopy(W), pickle.loads(pickle.dumps(W))):
+        assert other.requires_grad
+        assert other.name == "W"
+        other.data[0] = 9.0
+    np.testing.assert_array_equal(W.data, [1.0, 2.0])
+
+
+# --- errors ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "parts"),
+    [
+        (lambda W1, X: W1 @ X.T, ["W1 (15, 9) @ ", "(500, 9)", "9 columns", "500 rows", "`.mT`"]),
+        (lambda W1, X: W1 + X, ["W1 (15, 9) + X (9, 500)", "500", "against"]),
+        (lambda W1, X: W1 * X, ["W1 (15, 9) ∘ X (9, 500)"]),
+        (lambda W1, X: W1.reshape(4, 4), ["135 elements cannot become 16"]),
+        (lambda W1, X: W1.sum(axis=3), ["axis 3 is out of bounds"]),
+        (lambda W1, X: W1 @ 3.0, ["for a number use `*`"]),
+        (lambda W1, X: W1 + np.ones(15), [".reshape(15, 1)"]),
+        (lambda W1, X: tg.concatenate([W1, X]), ["W1 (15, 9)", "X (9, 500)"]),
+    ],
+)
+def test_shape_errors_teach(call, parts):
+    W1, X = leaf(np.zeros((15, 9)), "W1"), tg.tensor(np.zeros((9, 500)), name="X")
+    with pytest.raises(ShapeError) as caught:
+        call(W1, X)
+    message = str(caught.value)
+    assert all(part in message for part in [*parts, f"{__file__}:"]), message
+    assert caught.value.__suppress_context__
