@@ -8,25 +8,27 @@
 tensor([2., 4., 6.])
 """
 
-from tinygrad_bc import check, errors, ops
-from tinygrad_bc.autograd import grad, no_grad
-from tinygrad_bc.check import gradcheck
+from tinygrad_bc import check as check
+from tinygrad_bc import data as data
+from tinygrad_bc import draw as draw
+from tinygrad_bc import errors as errors
+from tinygrad_bc import nn as nn
+from tinygrad_bc import ops as ops
+from tinygrad_bc.autograd import grad as grad
+from tinygrad_bc.autograd import no_grad as no_grad
+from tinygrad_bc.check import gradcheck as gradcheck
+from tinygrad_bc.draw import graph as graph
 from tinygrad_bc.ops import *
-from tinygrad_bc.primitive import ErrorSample, Sample, primitive
-from tinygrad_bc.tensor import Tensor, tensor
+from tinygrad_bc.primitive import ErrorSample as ErrorSample
+from tinygrad_bc.primitive import Sample as Sample
+from tinygrad_bc.primitive import primitive as primitive
+from tinygrad_bc.tensor import Tensor as Tensor
+from tinygrad_bc.tensor import tensor as tensor
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ErrorSample",
-    "Sample",
-    "Tensor",
-    "check",
-    "errors",
-    "grad",
-    "gradcheck",
-    "no_grad",
-    "primitive",
-    "tensor",
-    *ops.__all__,
-]
+
+def __dir__() -> list[str]:
+    """List what is public: the operations and the names imported above as themselves."""
+    own = "check data draw errors nn ops grad no_grad gradcheck graph ErrorSample Sample primitive Tensor tensor"
+    return sorted([*own.split(), *dir(ops), "__version__"])

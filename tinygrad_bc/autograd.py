@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from contextvars import Token
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from tinygrad_bc.primitive import CAPTURE, OFF, Mode, constant, mode
 __all__ = ["backward", "grad", "no_grad"]
 
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
 class _SwitchMode(ContextDecorator):
     def __init__(self, new: Mode) -> None:
         self._new = new
@@ -27,7 +30,7 @@ class _SwitchMode(ContextDecorator):
     def _recreate_cm(self) -> _SwitchMode:
         return type(self)(self._new)  # as a decorator: a fresh one for every call, also for recursive ones
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: _Function) -> _Function:
         if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
             raise TypeError(
                 f"{function.__name__} does its work after it has returned, when a decorator's block has ended: "
@@ -133,9 +136,7 @@ def grad(
         results = {value: constant(g) for value, g in arrays.items()}
     for i, value in enumerate(inputs):
         if value not in results and not allow_unused:
-            raise GradientError(
-                f"grad: no output was computed from input {describe(value, i)}, so it has no gradient"
-            )
+            raise GradientError(f"grad: no output was computed from input {describe(value, i)}, so it has no gradient")
     return tuple(results.get(value) for value in inputs)
 
 
@@ -226,8 +227,11 @@ def _computed_from(wanted: set[Value], outputs: Iterable[Value]) -> set[Value]:
     """Return the values that lie on a path from `wanted` to `outputs`."""
     path = set(wanted)
     for value in recorded_order(outputs):
-        if value.node is not None and any(x in path for x in value.node.values):
-            path.add(value)
+        node: Any = value.node
+        for x in node.inputs:
+            if isinstance(x, Value) and x in path:
+                path.add(value)
+                break
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_bc.errors import ShapeError
+from tinygrad_bc.errors import IndexingError, ShapeError
 from tinygrad_bc.graph import Value, user_frame
 
 if TYPE_CHECKING:
@@ -30,14 +30,17 @@ def user_line() -> str:
     return f"  {summary.filename}:{summary.lineno}: {summary.line}"
 
 
-def forward_error(op: Primitive, inputs: Sequence[Any], params: dict[str, Any], error: ValueError) -> ShapeError:
+def forward_error(
+    op: Primitive, inputs: Sequence[Any], params: dict[str, Any], error: ValueError | IndexError
+) -> ShapeError | IndexingError:
     """Return the error to raise when NumPy refuses the inputs of `op`."""
     operands = [describe(x, i) for i, x in enumerate(inputs)]
     shapes = [x.shape if isinstance(x, Value) else () for x in inputs]
     reason = op.diagnose(*shapes, **params) if op.diagnose else ""
     if not reason and op.broadcasts:
         reason = shapes_disagree(shapes)
-    return ShapeError(f"{op.name}: {op.write(operands, params)}: {reason or error}\n{user_line()}")
+    kind = ShapeError if isinstance(error, ValueError) else IndexingError
+    return kind(f"{op.name}: {op.write(operands, params)}: {reason or error}\n{user_line()}")
 
 
 def shapes_disagree(shapes: Sequence[tuple[int, ...]]) -> str:

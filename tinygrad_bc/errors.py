@@ -4,6 +4,7 @@ __all__ = [
     "DTypeError",
     "DataError",
     "GradientError",
+    "IndexingError",
     "MissingDependencyError",
     "RenderError",
     "ShapeError",
@@ -17,6 +18,10 @@ class TinygradError(Exception):
 
 class ShapeError(TinygradError, ValueError):
     """The shapes given to an operation do not fit together."""
+
+
+class IndexingError(TinygradError, IndexError):
+    """An index points outside the array, or cannot index it."""
 
 
 class DTypeError(TinygradError, TypeError):

@@ -12,9 +12,9 @@ from __future__ import annotations
 import itertools
 import linecache
 import operator
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,9 @@ clock = _ticks.__next__
 """The next tick of a clock that only goes forward: it dates nodes and changes of data."""
 
 
-PACKAGE_FILES = {str(path) for path in Path(__file__).parent.rglob("*.py")}
+PACKAGE_FILES = {
+    os.path.join(folder, file) for folder, _, files in os.walk(os.path.dirname(__file__)) for file in files
+}
 
 
 def user_frame(depth: int) -> FrameType:

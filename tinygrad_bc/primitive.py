@@ -271,7 +271,7 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
             data = op.forward(*arrays, **params)
         else:
             data = op.forward(*arrays)
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         raise forward_error(op, inputs, params, error) from None
     recording = mode.get()
     if (requires_grad and recording is not OFF) or recording is CAPTURE:

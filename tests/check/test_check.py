@@ -154,3 +154,17 @@ def test_formulas_that_do_not_fit_are_refused():
         tg.check.formulas(loss, {"dLoss_W9": by_hand["dLoss_W"]}, tensors)
     with pytest.raises(ShapeError, match=r"dLoss_W has shape \(3, 2\)"):
         tg.check.formulas(loss, {"dLoss_W": np.ones((3, 2))}, tensors)
+
+
+def test_an_element_at_the_edge_of_the_domain_is_compared_on_the_inside():
+    x = leaf([1e-9, 0.5], "x")
+    loss = (tg.log(x) * [0.0, 1.0] - tg.log(1 - x)).sum()
+    report = tg.check.formulas(loss, {"dLoss_x": [1 / (1 - 1e-9), 2 + 1 / 0.5]}, {"x": x})
+    assert report
+    assert report.rows[0].kinks == 0
+
+
+def test_a_difference_that_is_no_number_is_not_taken_for_agreement():
+    x = leaf([0.5], "x")
+    loss = declared(lambda g, y, x: g * np.nan)(x).sum()
+    assert not tg.check.formulas(loss, {"dLoss_x": np.array([0.1])}, {"x": x})

@@ -44,12 +44,20 @@ def one_sided_differences(
     """Return the slopes just below and just above one element of `x`.
 
     ``±(4 f(x ± h) - f(x ± 2h) - 3 f(x)) / 2h``, whose error is of the order h² on a side where
-    `function` is smooth, whatever it does on the other.
+    `function` is smooth, whatever it does on the other. It is computed with ever shorter steps, down to
+    a thousandth of `step`, and taken where it changes least: long steps may cross another kink or leave the
+    domain of the function, short ones drown in rounding. NaN if a side is not in the domain at all.
     """
-    h = step * max(1.0, abs(float(x[index])))
     here = function(x)
-    below, above = (
-        side * (4 * function(_shifted(x, index, side * h)) - function(_shifted(x, index, 2 * side * h)) - 3 * here)
-        for side in (-1, 1)
-    )
-    return below / (2 * h), above / (2 * h)
+
+    def slope(h: float) -> float:
+        return (4 * function(_shifted(x, index, h)) - function(_shifted(x, index, 2 * h)) - 3 * here) / (2 * h)
+
+    steps = step * max(1.0, abs(float(x[index]))) * np.geomspace(1, 1e-3, 7)
+    return _most_stable([slope(-h) for h in steps]), _most_stable([slope(h) for h in steps])
+
+
+def _most_stable(estimates: list[float]) -> float:
+    """Return the estimate that differs least from the one before it."""
+    changes = np.abs(np.diff(estimates))
+    return float(estimates[np.nanargmin(changes) + 1]) if np.isfinite(changes).any() else np.nan

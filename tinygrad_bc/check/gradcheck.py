@@ -112,7 +112,14 @@ def gradcheck(
     if _weighted(fn, tensors, weights) != _weighted(fn, tensors, weights):
         raise GradientError("gradcheck: fn gives different results for the same inputs; seed what is random in it")
     rows = [
-        _row(_title(x, i), x, np.zeros(x.shape) if g is None else g.data, _numeric(fn, tensors, x, weights, eps), rtol, atol)
+        _row(
+            _title(x, i),
+            x,
+            np.zeros(x.shape) if g is None else g.data,
+            _numeric(fn, tensors, x, weights, eps),
+            rtol,
+            atol,
+        )
         for i, (x, g) in enumerate(zip(checked, analytic))
     ]
     return GradcheckReport(tuple(rows), rtol, atol)

@@ -4,8 +4,6 @@ To add one, write a declaration in the module where it fits; `tinygrad_bc.primit
 what goes into it. It is then ``tg.<name>``: recorded, differentiated to any order, drawn and tested.
 """
 
-from types import FunctionType
-
 from tinygrad_bc.ops.elementwise import *
 from tinygrad_bc.ops.index import *
 from tinygrad_bc.ops.linalg import *
@@ -13,9 +11,11 @@ from tinygrad_bc.ops.reduce import *
 from tinygrad_bc.ops.shape import *
 from tinygrad_bc.primitive import Primitive
 
-# What the modules above declare, without what they import.
-__all__ = [
-    name
-    for name, thing in list(globals().items())
-    if isinstance(thing, Primitive) or (isinstance(thing, FunctionType) and thing.__module__.startswith(__name__))
-]
+
+def __dir__() -> list[str]:
+    """List the operations alone, without what their modules import to declare them."""
+    return sorted(
+        name
+        for name, thing in globals().items()
+        if isinstance(thing, Primitive) or (callable(thing) and getattr(thing, "__module__", "").startswith(__name__))
+    )

@@ -6,23 +6,40 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_bc.errors import IndexingError
 from tinygrad_bc.graph import Value
-from tinygrad_bc.primitive import Sample, primitive
-
-Key = tuple[Any, ...]
+from tinygrad_bc.primitive import ErrorSample, Sample, primitive
 
 
 class _Here:
     """Stands in a key for an index array, which is an input of the operation and not metadata."""
 
-    def __repr__(self) -> str:
-        return "·"
+    def __str__(self) -> str:
+        return "array"
 
 
 HERE = _Here()
 
 
-def _complete(key: Key, arrays: tuple[Any, ...]) -> Key:
+class Key(tuple[Any, ...]):
+    """The parts of an index. Prints as it would be written between brackets: ``1:3, ..., array``."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ", ".join(map(_written, self))
+
+
+def _written(part: Any) -> str:
+    if part is Ellipsis:
+        return "..."
+    if isinstance(part, slice):
+        ends = f"{'' if part.start is None else part.start}:{'' if part.stop is None else part.stop}"
+        return ends if part.step is None else f"{ends}:{part.step}"
+    return str(part)
+
+
+def _complete(key: Key, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     remaining = iter(arrays)
     return tuple(next(remaining) if part is HERE else part for part in key)
 
@@ -30,17 +47,17 @@ def _complete(key: Key, arrays: tuple[Any, ...]) -> Key:
 def _samples(rng: np.random.Generator) -> list[Sample]:
     x = rng.normal(size=(4, 3))
     return [
-        Sample(x, key=(1,)),
-        Sample(x, key=(slice(1, 3), -1)),
-        Sample(x, key=(slice(None, None, -2),)),
-        Sample(x, key=(..., None, slice(0, 2))),
-        Sample(x, key=(slice(0, 0),)),
-        Sample(x, np.array([0, 2, 2, -1]), key=(HERE,)),
-        Sample(x, np.array([[0, 1], [3, 3]]), np.array([2, 0]), key=(HERE, HERE)),
-        Sample(x, np.array([0, 0, 1]), key=(slice(None), HERE)),
-        Sample(x, x > 0, key=(HERE,)),
-        Sample(x[0], np.array([True, False, True]), key=(HERE,)),
-        Sample(np.array(2.0), key=(None,)),
+        Sample(x, key=Key([1])),
+        Sample(x, key=Key([slice(1, 3), -1])),
+        Sample(x, key=Key([slice(None, None, -2)])),
+        Sample(x, key=Key([..., None, slice(0, 2)])),
+        Sample(x, key=Key([slice(0, 0)])),
+        Sample(x, np.array([0, 2, 2, -1]), key=Key([HERE])),
+        Sample(x, np.array([[0, 1], [3, 3]]), np.array([2, 0]), key=Key([HERE, HERE])),
+        Sample(x, np.array([0, 0, 1]), key=Key([slice(None), HERE])),
+        Sample(x, x > 0, key=Key([HERE])),
+        Sample(x[0], np.array([True, False, True]), key=Key([HERE])),
+        Sample(np.array(2.0), key=Key([None])),
     ]
 
 
@@ -53,6 +70,10 @@ def _put_back(g: Any, y: Any, x: Any, *indices: Any, key: Key) -> Any:
     formula="{0}[{key}]",
     vjps=[_put_back],  # the other inputs are indices
     samples=_samples,
+    error_samples=lambda: [
+        ErrorSample(np.ones(3), key=Key([3]), error=IndexingError, match=r"\[3\]: index 3 is out of bounds"),
+        ErrorSample(np.ones(3), key=Key([0, 0]), error=IndexingError, match="too many indices"),
+    ],
 )
 def _getitem(x: Any, *indices: Any, key: Key) -> Any:
     return x[_complete(key, indices)]
@@ -88,4 +109,4 @@ def getitem(x: Any, key: Any) -> Any:
             parts.append(HERE)
         else:
             parts.append(part)
-    return _getitem(x, *indices, key=tuple(parts))
+    return _getitem(x, *indices, key=Key(parts))

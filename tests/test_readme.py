@@ -1,0 +1,46 @@
+"""The README is run: its Python blocks one after the other, in one session, as a reader would."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tinygrad_bc.primitive import REGISTRY
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def registry():
+    """Forget the operations that the README declares."""
+    before = dict(REGISTRY)
+    yield
+    for name in REGISTRY.keys() - before.keys():
+        del REGISTRY[name]
+
+
+def test_python_blocks_run_and_print_what_they_say(tmp_path, monkeypatch, registry, capsys):
+    monkeypatch.chdir(tmp_path)
+    session = {"__name__": "readme"}
+    for i, code in enumerate(code for language, code in BLOCKS if language == "python"):
+        exec(compile(code, str(tmp_path / f"README block {i + 1}"), "exec"), session)
+        printed = capsys.readouterr().out.splitlines()
+        promised = [line.partition("# ")[2] for line in code.splitlines() if line.startswith("print(") and "# " in line]
+        if promised:
+            assert printed == promised
+    assert (tmp_path / "graph.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml")
+
+
+def test_every_block_is_run_by_something():
+    commands = [code.strip() for language, code in BLOCKS if language == "console"]
+    assert {language for language, _ in BLOCKS} <= {"python", "console"}
+    assert all(command.startswith("python3 -m venv") and "\n" not in command for command in commands)
+    assert len(commands) == 2
+    assert "grep '^python3 -m venv' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_pictures_and_links_exist():
+    for target in re.findall(r"\]\((?!http)([^)#]+)", README):
+        assert (ROOT / target).exists(), target

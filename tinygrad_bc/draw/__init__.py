@@ -1,0 +1,17 @@
+"""Pictures: a computation as a graph, and charts of data and results.
+
+The packages that draw are imported when something is drawn, not before.
+"""
+
+from tinygrad_bc.draw.drawing import Drawing, graph
+from tinygrad_bc.draw.plots import confusion_matrices, feature_bars, feature_histograms, loss_curve, save_figure
+
+__all__ = [
+    "Drawing",
+    "confusion_matrices",
+    "feature_bars",
+    "feature_histograms",
+    "graph",
+    "loss_curve",
+    "save_figure",
+]
