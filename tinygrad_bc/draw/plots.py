@@ -128,10 +128,10 @@ def feature_histograms(table: pd.DataFrame) -> Figure:
     rows = -(-features.shape[1] // 3)
     figure = _figure(8, 1.75 * rows + 0.6)
     panels = figure.subplots(rows, 3, sharey=True, squeeze=False).flat
-    for axes, column in zip(panels, features, strict=False):
+    for column, axes in zip(features, panels, strict=False):
         _histogram_panel(axes, features[column].to_numpy(dtype=float), malignant)
         axes.set_title(_spoken(column))
-    for axes in panels:
+    for axes in panels:  # those left over
         axes.set_axis_off()
     figure.supxlabel("value of the feature")
     figure.supylabel("share of the class")
