@@ -186,6 +186,7 @@ def test_names_are_escaped_and_kept_short(name, written):
         (np.full(7, np.nan), "7 nan"),
         (np.array([1e308] * 7 + [1.1e308]), "1e+308 … 1.1e+308, mean inf"),
         (np.full(7, 65504, np.float16), "all 6.55e+04"),
+        (np.array([3e38] * 7 + [1e38], np.float32), "1e+38 … 3e+38, mean 2.75e+38"),
         (np.ones(2, np.longdouble), "[1, 1]"),
     ],
 )

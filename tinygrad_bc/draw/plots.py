@@ -80,7 +80,7 @@ def confusion_matrices(matrices: Mapping[str, ArrayLike], labels: Sequence[str] 
 
 
 def _confusion_panel(axes: Axes, counts: np.ndarray[Any, Any], labels: Sequence[str]) -> None:
-    image = axes.imshow(counts, cmap="Blues", vmin=0, vmax=max(counts.max(), 1))
+    image = axes.imshow(counts, cmap="Blues", vmin=0, vmax=counts.max())
     axes.set_xticks(range(len(labels)), labels)
     axes.set_yticks(range(len(labels)), labels, rotation=90, va="center")
     axes.set(xlabel="predicted", ylabel="actual")
