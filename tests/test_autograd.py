@@ -275,6 +275,18 @@ def test_grad_of_what_is_not_connected():
         tg.grad(x * 2, tg.tensor([1.0, 2.0], name="X"))
 
 
+def test_what_is_no_tensor_is_refused():
+    x = leaf([1.0])
+    with pytest.raises(DTypeError, match="grad: inputs: expected a tensor or a sequence of tensors, got array"):
+        tg.grad(x * 2, np.ones(1))
+    with pytest.raises(DTypeError, match="grad: outputs: expected"):
+        tg.grad([], x)
+    with pytest.raises(DTypeError, match="what fn returns: expected"):
+        tg.gradcheck(lambda x: x.data, x)
+    with pytest.raises(DTypeError, match="outputs: expected"):
+        tg.graph(np.ones(1))
+
+
 @pytest.mark.parametrize("how", ["in place", "through data", "data in place"])
 def test_data_changed_between_forward_and_backward(how):
     W = leaf([1.0, 2.0], "W")

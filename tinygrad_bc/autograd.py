@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_bc.diagnosis import describe
 from tinygrad_bc.errors import GradientError, ShapeError
-from tinygrad_bc.graph import Array, Node, Value, as_array, recorded_order
+from tinygrad_bc.graph import Array, Node, Value, as_array, as_values, recorded_order
 from tinygrad_bc.ops import add, astype, sum_to
 from tinygrad_bc.primitive import CAPTURE, OFF, Mode, constant, mode
 
@@ -115,8 +115,7 @@ def grad(
     >>> dy.item(), d2y.item()
     (27.0, 18.0)
     """
-    outputs = [outputs] if isinstance(outputs, Value) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Value) else list(inputs)
+    outputs, inputs = as_values(outputs, "grad: outputs"), as_values(inputs, "grad: inputs")
     if grad_outputs is None or (len(outputs) == 1 and not isinstance(grad_outputs, tuple | list)):
         grad_outputs = [grad_outputs] * len(outputs)
     if len(grad_outputs) != len(outputs):

@@ -13,6 +13,7 @@ import itertools
 import linecache
 import operator
 import os
+import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import FrameType
@@ -25,7 +26,7 @@ from tinygrad_bc.errors import DTypeError, ShapeError
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive
 
-__all__ = ["Graph", "Node", "Value", "as_array", "clock", "recorded_order", "user_frame"]
+__all__ = ["Graph", "Node", "Value", "as_array", "as_values", "clock", "recorded_order", "user_frame"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -193,6 +194,20 @@ def recorded_order(outputs: Iterable[Value], stop: Iterable[Value] = ()) -> list
 _tick = operator.attrgetter("node.tick")
 
 
+def as_values(things: Any, what: str) -> list[Any]:
+    """Return one tensor, or several of them, as a list.
+
+    Raises
+    ------
+    DTypeError
+        If there is nothing, or something else among them; `what` says what they were to be.
+    """
+    values = [things] if isinstance(things, Value) else list(things) if isinstance(things, Iterable) else []
+    if not values or not all(isinstance(value, Value) for value in values):
+        raise DTypeError(f"{what}: expected a tensor or a sequence of tensors, got {reprlib.repr(things)}")
+    return values
+
+
 class Graph:
     """A numbered, walkable view of a record, which can run it again on other data.
 
@@ -220,7 +235,7 @@ class Graph:
         inputs: Iterable[Value] = (),
         names: Mapping[str, Any] | None = None,
     ) -> None:
-        self.outputs = [outputs] if isinstance(outputs, Value) else list(outputs)
+        self.outputs = as_values(outputs, "outputs")
         self.inputs = list(inputs)
         self._recorded = set(recorded_order(self.outputs, stop=self.inputs))
         self.values = self._leaves_before_use()

@@ -227,3 +227,9 @@ def test_a_file_is_replaced_and_readable_like_any_other(tmp_path):
     assert path.read_text() == "new"
     assert path.stat().st_mode == other.stat().st_mode
     assert sorted(tmp_path.iterdir()) == [path, other]
+
+
+def test_drawing_says_nothing_of_the_fonts_of_the_system(tmp_path):
+    code = f"import tinygrad_bc as tg; tg.graph(tg.tensor(1.0)).render({str(tmp_path / 'x.svg')!r}); print('drawn')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("drawn\n", "")

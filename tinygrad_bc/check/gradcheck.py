@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_bc.autograd import grad
 from tinygrad_bc.check.differences import central_differences
 from tinygrad_bc.errors import DTypeError, GradientError
-from tinygrad_bc.graph import Array
+from tinygrad_bc.graph import Array, as_values
 from tinygrad_bc.tensor import Tensor, tensor
 
 __all__ = ["GradcheckReport", "GradcheckRow", "gradcheck"]
@@ -98,14 +98,14 @@ def gradcheck(
     >>> bool(gradcheck(lambda x: x.log() * x, x))
     True
     """
-    tensors = [_fresh(x) for x in ([inputs] if isinstance(inputs, Tensor) else inputs)]
+    tensors = [_fresh(x) for x in as_values(inputs, "gradcheck: inputs")]
     checked = [x for x in tensors if x.requires_grad]
     if not checked:
         raise GradientError("gradcheck: no input requires a gradient, so there is nothing to check")
     for i, x in enumerate(checked):
         if x.dtype != np.float64:
             raise DTypeError(f"gradcheck: {_title(x, i)} is {x.dtype}; finite differences need float64")
-    outputs = _as_list(fn(*tensors))
+    outputs = as_values(fn(*tensors), "gradcheck: what fn returns")
     rng = np.random.default_rng(0)
     weights = [np.asarray(rng.uniform(0.5, 1.5, size=y.shape)) for y in outputs]
     analytic = grad(outputs, checked, weights, allow_unused=True)
@@ -133,12 +133,8 @@ def _title(x: Tensor, i: int) -> str:
     return x.name or f"input {i}"
 
 
-def _as_list(outputs: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
-
-
 def _weighted(fn: Callable[..., Any], tensors: Sequence[Tensor], weights: Sequence[Array]) -> float:
-    return float(sum((y.data * w).sum() for y, w in zip(_as_list(fn(*tensors)), weights)))
+    return float(sum((y.data * w).sum() for y, w in zip(as_values(fn(*tensors), "fn"), weights)))
 
 
 def _numeric(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
 from tinygrad_bc.errors import MissingDependencyError, RenderError
 
 __all__ = ["draw"]
@@ -45,6 +50,30 @@ def _with_wheel(dot: str, file_format: str) -> bytes:
             "`dot` program. Without it, print(graph) lists the formulas, and .dot holds the text Graphviz reads"
         ) from error
     try:
-        return bytes(pygraphviz.AGraph(string=dot).draw(format=file_format, prog="dot"))
+        with _without_font_warnings():
+            return bytes(pygraphviz.AGraph(string=dot).draw(format=file_format, prog="dot"))
     except (ValueError, OSError) as error:
         raise RenderError(f"Graphviz could not draw this graph as {file_format}: {error}") from error
+
+
+@contextlib.contextmanager
+def _without_font_warnings() -> Iterator[None]:
+    """Keep what the wheel's fontconfig says of the system's font settings, which concerns nobody here, off stderr.
+
+    It is written by a C library, so the file descriptor has to be turned aside; everything else is passed on.
+    """
+    import tempfile
+
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            aside.seek(0)
+            sys.stderr.write(
+                "".join(line for line in aside.read().decode().splitlines(True) if "Fontconfig" not in line)
+            )
