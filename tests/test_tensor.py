@@ -1,6 +1,7 @@
 """The user's face: making tensors, operators with everything, and the ways out of the graph."""
 
 import copy
+import enum
 import pickle
 
 import numpy as np
@@ -140,6 +141,14 @@ def test_matmul_with_a_data_frame():
     with pytest.raises(GradientError, match=r"tg\.tensor\(df\) @ t"):
         df @ x
     assert (tg.tensor(df) @ x).requires_grad
+
+
+def test_subclasses_of_numbers_are_numbers():
+    class Count(enum.IntEnum):
+        TWO = 2
+
+    assert (leaf(3.0) * Count.TWO).item() == 6.0
+    assert (leaf(3.0) * True).item() == 3.0
 
 
 def test_unary_operators():

@@ -266,10 +266,11 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
         else:
             return record(op, tuple(map(as_input, inputs)), params)
     try:
-        if op.metadata:
+        if op.metadata or params:
             params = {**op.defaults, **params}
             data = op.forward(*arrays, **params)
         else:
+            params = _NO_PARAMS  # one empty dict for all nodes
             data = op.forward(*arrays)
     except (ValueError, IndexError) as error:
         raise forward_error(op, inputs, params, error) from None
@@ -290,8 +291,10 @@ def as_input(x: Any) -> Any:
     NumPy's float64 scalars are Python floats too and count as such: a learning rate computed by
     ``np.cos`` must not turn float32 weights into float64.
     """
-    if isinstance(x, Value | int) and not isinstance(x, bool):
+    if isinstance(x, Value):
         return x
     if isinstance(x, float):
         return float(x)
+    if isinstance(x, int) and not isinstance(x, bool):
+        return int(x)
     return constant(as_array(x))
