@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,7 @@ from tinygrad_bc.tensor import Tensor
 __all__ = ["FormulaReport", "FormulaRow", "formulas"]
 
 
-@dataclass(frozen=True)
-class FormulaRow:
+class FormulaRow(NamedTuple):
     """How far one derivative is from the formula and from finite differences, relative to its largest entry."""
 
     name: str
@@ -28,8 +26,7 @@ class FormulaRow:
     kinks: int
 
 
-@dataclass(frozen=True)
-class FormulaReport:
+class FormulaReport(NamedTuple):
     """One row per derivative. True in a condition if every difference is within its tolerance."""
 
     rows: tuple[FormulaRow, ...]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,7 @@ from tinygrad_bc.tensor import Tensor, tensor
 __all__ = ["GradcheckReport", "GradcheckRow", "gradcheck"]
 
 
-@dataclass(frozen=True)
-class GradcheckRow:
+class GradcheckRow(NamedTuple):
     """What was found for one input: the element where the two gradients differ most beyond the tolerance."""
 
     name: str
@@ -37,8 +35,7 @@ class GradcheckRow:
         )
 
 
-@dataclass(frozen=True)
-class GradcheckReport:
+class GradcheckReport(NamedTuple):
     """The verdict on every input. True in a condition if all of them are right."""
 
     rows: tuple[GradcheckRow, ...]
