@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tinygrad_bc as tg
-from tinygrad_bc.graph import Graph
 from tinygrad_bc.primitive import REGISTRY
+from tinygrad_bc.record import Graph
 
 OPS = list(REGISTRY.values())
 DIFFERENTIABLE = [op for op in OPS if op.differentiable]

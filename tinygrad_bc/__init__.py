@@ -8,16 +8,13 @@
 tensor([2., 4., 6.])
 """
 
-from tinygrad_bc import check as check
-from tinygrad_bc import data as data
-from tinygrad_bc import draw as draw
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tinygrad_bc import errors as errors
-from tinygrad_bc import nn as nn
 from tinygrad_bc import ops as ops
 from tinygrad_bc.autograd import grad as grad
 from tinygrad_bc.autograd import no_grad as no_grad
-from tinygrad_bc.check import gradcheck as gradcheck
-from tinygrad_bc.draw import graph as graph
 from tinygrad_bc.ops import *
 from tinygrad_bc.primitive import ErrorSample as ErrorSample
 from tinygrad_bc.primitive import Sample as Sample
@@ -25,10 +22,29 @@ from tinygrad_bc.primitive import primitive as primitive
 from tinygrad_bc.tensor import Tensor as Tensor
 from tinygrad_bc.tensor import tensor as tensor
 
+if TYPE_CHECKING:
+    from tinygrad_bc import check as check
+    from tinygrad_bc import data as data
+    from tinygrad_bc import draw as draw
+    from tinygrad_bc import nn as nn
+    from tinygrad_bc.check import gradcheck as gradcheck
+    from tinygrad_bc.draw import graph as graph
+
 __version__ = "0.1.0"
+
+# What recording and differentiating can do without is imported when it is first asked for.
+_LATER = {"check": "", "data": "", "draw": "", "nn": "", "gradcheck": "check", "graph": "draw"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_LATER[name] or name}")
+    thing = globals()[name] = getattr(module, name) if _LATER[name] else module
+    return thing
 
 
 def __dir__() -> list[str]:
-    """List what is public: the operations and the names imported above as themselves."""
-    own = "check data draw errors nn ops grad no_grad gradcheck graph ErrorSample Sample primitive Tensor tensor"
-    return sorted([*own.split(), *dir(ops), "__version__"])
+    """List what is public: the operations, and the names imported above as themselves."""
+    own = "errors ops grad no_grad ErrorSample Sample primitive Tensor tensor __version__"
+    return sorted([*own.split(), *_LATER, *dir(ops)])

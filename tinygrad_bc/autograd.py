@@ -13,9 +13,9 @@ import numpy as np
 
 from tinygrad_bc.diagnosis import describe
 from tinygrad_bc.errors import GradientError, ShapeError
-from tinygrad_bc.graph import Array, Node, Value, as_array, as_values, recorded_order
 from tinygrad_bc.ops import add, astype, sum_to
 from tinygrad_bc.primitive import CAPTURE, OFF, Mode, constant, mode
+from tinygrad_bc.record import Array, Node, Value, as_array, as_values, recorded_order
 
 __all__ = ["backward", "grad", "no_grad"]
 

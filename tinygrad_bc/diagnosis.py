@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_bc.errors import IndexingError, ShapeError
-from tinygrad_bc.graph import Value, user_frame
+from tinygrad_bc.record import Value, user_frame
 
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive

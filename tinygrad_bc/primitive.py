@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc.diagnosis import forward_error
-from tinygrad_bc.graph import PACKAGE_FILES, Node, Value, as_array, clock, user_frame
+from tinygrad_bc.record import PACKAGE_FILES, Node, Value, as_array, clock, user_frame
 
 __all__ = [
     "COUNTERPARTS",

@@ -10,8 +10,8 @@ import numpy as np
 from tinygrad_bc import autograd, ops
 from tinygrad_bc.diagnosis import forward_error
 from tinygrad_bc.errors import DTypeError, GradientError, ShapeError
-from tinygrad_bc.graph import Array, Value, as_array, clock
 from tinygrad_bc.primitive import COUNTERPARTS, OFF, Primitive, constant, mode, record, set_result_class
+from tinygrad_bc.record import Array, Value, as_array, clock
 
 __all__ = ["Tensor", "tensor"]
 

@@ -11,7 +11,7 @@ import pytest
 import tinygrad_bc as tg
 from tinygrad_bc.draw import Drawing, graph
 from tinygrad_bc.draw.words import describe_numbers, describe_shape
-from tinygrad_bc.graph import Graph
+from tinygrad_bc.record import Graph
 
 GOLDEN = Path(__file__).with_name("golden.dot")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinygrad_bc.graph import Array
+from tinygrad_bc.record import Array
 
 __all__ = ["central_differences", "one_sided_differences"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_bc.autograd import grad
 from tinygrad_bc.check.differences import central_differences, one_sided_differences
 from tinygrad_bc.errors import GradientError, ShapeError
-from tinygrad_bc.graph import Array, Graph
+from tinygrad_bc.record import Array, Graph
 from tinygrad_bc.tensor import Tensor
 
 __all__ = ["FormulaReport", "FormulaRow", "formulas"]

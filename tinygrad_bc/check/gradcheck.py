@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_bc.autograd import grad
 from tinygrad_bc.check.differences import central_differences
 from tinygrad_bc.errors import DTypeError, GradientError
-from tinygrad_bc.graph import Array, as_values
+from tinygrad_bc.record import Array, as_values
 from tinygrad_bc.tensor import Tensor, tensor
 
 __all__ = ["GradcheckReport", "GradcheckRow", "gradcheck"]
@@ -51,7 +51,8 @@ class GradcheckReport(NamedTuple):
         head = f"gradcheck: {verdict} (tolerance {self.atol:.0e} + {self.rtol:.0e} · |finite difference|)"
         return "\n".join([head, *(f"  {row}" for row in self.rows)])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)  # what pytest shows when `assert gradcheck(...)` fails
 
 
 def gradcheck(

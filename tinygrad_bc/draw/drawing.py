@@ -13,7 +13,7 @@ from tinygrad_bc.draw.engine import draw
 from tinygrad_bc.draw.files import check_destination, write_atomically
 from tinygrad_bc.draw.words import describe_numbers, describe_shape
 from tinygrad_bc.errors import MissingDependencyError, RenderError
-from tinygrad_bc.graph import Graph, Value
+from tinygrad_bc.record import Graph, Value
 
 __all__ = ["Drawing", "graph"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.graph import Array
+from tinygrad_bc.record import Array
 
 __all__ = ["describe_numbers", "describe_shape"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc.errors import IndexingError
-from tinygrad_bc.graph import Value
 from tinygrad_bc.primitive import ErrorSample, Sample, primitive
+from tinygrad_bc.record import Value
 
 
 class _Here:

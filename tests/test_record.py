@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_bc as tg
 from tinygrad_bc.errors import ShapeError
-from tinygrad_bc.graph import Graph, recorded_order
+from tinygrad_bc.record import Graph, recorded_order
 
 
 def leaf(data, name=None):
