@@ -41,7 +41,13 @@ def test_public_names_exist_and_are_documented():
 
 def test_a_type_checker_sees_the_operations(tmp_path):
     user = tmp_path / "user.py"
-    user.write_text("import tinygrad_bc as tg\nx = tg.tensor([1.0])\ny: tg.Tensor = tg.relu(x) + 1\ntg.nonsense(x)\n")
+    user.write_text(
+        "import tinygrad_bc as tg\n"
+        "x = tg.tensor([1.0])\n"
+        "y: tg.Tensor = tg.relu(x) + 1\n"
+        "tg.nonsense(x)\n"
+        "print(tg.graph(y).dot, tg.gradcheck(tg.relu, x).rows, tg.check.formulas(y, {}, {}), tg.nn.Module())\n"
+    )
     mypy = pytest.importorskip("mypy.api", reason="mypy is installed with the extra `dev`")
     out, _, status = mypy.run(["--strict", "--cache-dir", str(tmp_path / "cache"), str(user)])
     assert status == 1

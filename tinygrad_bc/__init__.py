@@ -36,12 +36,14 @@ __version__ = "0.1.0"
 _LATER = {"check": "", "data": "", "draw": "", "nn": "", "gradcheck": "check", "graph": "draw"}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_LATER[name] or name}")
-    thing = globals()[name] = getattr(module, name) if _LATER[name] else module
-    return thing
+if not TYPE_CHECKING:  # or a type checker would believe that every name exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f"{__name__}.{_LATER[name] or name}")
+        thing = globals()[name] = getattr(module, name) if _LATER[name] else module
+        return thing
 
 
 def __dir__() -> list[str]:
