@@ -223,3 +223,27 @@ def test_threads_build_and_differentiate_their_own_graphs():
     for t in threads:
         t.join()
     assert results == {k: 3.0 * k**2 for k in range(4)}
+
+
+def test_what_evaluate_returns_is_no_view_of_the_record():
+    x = leaf([1.0, 2.0])
+    (out,) = Graph(x.reshape(2, 1)).evaluate()
+    out[:] = 7
+    np.testing.assert_array_equal(x.data, [1.0, 2.0])
+
+
+def test_whole_numbers_are_not_replaced_by_fractions():
+    x, i = leaf([1.0, 2.0]), tg.tensor([0, 1], name="i")
+    graph = Graph(x * i)
+    with pytest.raises(tg.errors.DTypeError, match="i is int64 and cannot be replaced by float64"):
+        graph.evaluate({i: [0.7, 1.9]})
+
+
+def test_formulas_show_metadata_that_is_not_the_default():
+    x = leaf(np.ones((2, 3)), "x")
+    graph = Graph([x.sum(), x.sum(axis=0, keepdims=True), tg.concatenate([x, x], axis=1)])
+    assert [graph.formula(y) for y in graph.outputs] == [
+        "sum(x)",
+        "sum(x, axis=0, keepdims=True)",
+        "concatenate(x, x, axis=1)",
+    ]

@@ -409,3 +409,125 @@ def test_shape_errors_teach(call, parts):
     message = str(caught.value)
     assert all(part in message for part in [*parts, f"{__file__}:"]), message
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("key", [(slice(None), (0, 0)), ((0, 0, 1),), (range(2),)])
+def test_any_sequence_is_an_index_array_and_its_repeats_accumulate(key):
+    x = leaf(np.arange(6.0).reshape(2, 3))
+    key = tuple(part if isinstance(part, slice) else tuple(i % 2 for i in part) for part in key)
+    report = tg.gradcheck(lambda x: x[key], x)
+    assert report, str(report)
+    assert x[[]].shape == (0, 3)
+
+
+def test_arguments_too_many_or_unknown_are_refused():
+    x = leaf([1.0, 2.0], "x")
+    for call in (lambda: tg.relu(x, 0.1), lambda: tg.maximum(x, 2.0, 5.0), lambda: tg.sum(x, 0, False, 99)):
+        with pytest.raises(TypeError, match="was given"):
+            call()
+    with pytest.raises(TypeError, match="dim") as caught:
+        tg.sum(x, dim=0)
+    assert "tg.sum(x, dim=0)" in caught.value.__notes__[0]
+
+
+def test_numpy_arguments_mean_what_they_mean_in_numpy():
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    assert np.sum(x, 0, None, None, True).shape == (1, 2)
+    assert np.max(x, 0, None, True).shape == (1, 2)
+    assert np.mean(x, axis=1, dtype=None).shape == (2,)
+    np.testing.assert_array_equal(np.clip(x, a_min=1.5, a_max=2.5).data, np.clip(x.data, 1.5, 2.5))
+    with pytest.raises(GradientError, match=r"np\.sum\(dtype=\.\.\.\)"):
+        np.sum(x, 0, np.float32)
+
+
+def test_numpy_functions_without_a_counterpart_run_where_no_gradient_can_be_lost():
+    plain = leaf([1.0, 2.0]).detach()
+    assert np.allclose(plain, [1.0, 2.0])
+    assert np.linalg.norm(plain) == np.sqrt(5.0)
+    assert not np.isnan(plain).any()
+    np.testing.assert_array_equal(np.stack([plain, plain]), [[1.0, 2.0], [1.0, 2.0]])
+
+
+def test_bits_and_masks():
+    whole = tg.tensor([6, 4])
+    np.testing.assert_array_equal((whole & 3).data, [2, 0])
+    np.testing.assert_array_equal((np.array([1, 2]) | whole).data, [7, 6])
+    np.testing.assert_array_equal((True ^ (whole > 5)).data, [False, True])
+    np.testing.assert_array_equal((~whole).data, [-7, -5])
+
+
+def test_integers_of_one_element_are_indices():
+    assert list(range(tg.tensor(2))) == [0, 1]
+    assert leaf([1.0, 2.0, 3.0])[: tg.tensor(2)].shape == (2,)
+    with pytest.raises(TypeError):
+        range(tg.tensor(2.0))
+
+
+def test_axes_as_numpy_integers_and_of_a_single_number():
+    x = leaf(np.ones((2, 3)))
+    assert tg.gradcheck(lambda x: x.sum(axis=np.int64(0)) + x.mean(axis=np.int64(0)) + x.max(axis=np.int64(-2)), x)
+    single = leaf(2.0)
+    (single.sum(axis=0) + single.mean(axis=-1) + single.max(axis=0)).backward()
+    assert single.grad.item() == 3.0
+
+
+def test_mean_of_half_precision_and_sigmoid_of_unsigned_integers():
+    assert tg.tensor(np.full(100_000, 0.5, np.float16)).mean().item() == 0.5
+    np.testing.assert_allclose(tg.sigmoid(tg.tensor(np.array([1, 2], np.uint8))).data, 1 / (1 + np.exp([-1.0, -2.0])))
+
+
+def test_clip_with_arrays_and_numpy_scalars():
+    x, low = leaf([1.0, 2.0, 3.0]), leaf([1.5, 1.5, 1.5])
+    y = x.clip(low, 2.5)
+    np.testing.assert_array_equal(y.data, [1.5, 2.0, 2.5])
+    np.testing.assert_array_equal(tg.grad(y.sum(), low)[0].data, [1.0, 0.0, 0.0])
+    assert tg.tensor([1.0], dtype=np.float32).clip(np.float64(0), 1).dtype == np.float32
+
+
+def test_a_view_is_not_updated_in_place():
+    x = leaf([1.0, 2.0], "x")
+    with tg.no_grad():
+        for view in (x.detach(), x[:1]):
+            with pytest.raises(GradientError, match="view of another tensor's memory"):
+                view += 10
+    np.testing.assert_array_equal(x.data, [1.0, 2.0])
+
+
+def test_power_in_place():
+    W = leaf([2.0, 3.0])
+    with tg.no_grad():
+        W **= 2
+    assert W.requires_grad
+    np.testing.assert_array_equal(W.data, [4.0, 9.0])
+
+
+def test_a_parameter_pickled_after_updates_works_and_a_computed_tensor_is_refused():
+    W = leaf([1.0, 2.0], "W")
+    for _ in range(50):
+        with tg.no_grad():
+            W -= 0.01
+    copied = pickle.loads(pickle.dumps(W))
+    (copied * copied).sum().backward()
+    np.testing.assert_allclose(copied.grad.data, 2 * W.data)
+    with pytest.raises(GradientError, match="cannot be copied or pickled"):
+        copy.deepcopy(W * 2)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "error", "message"),
+    [
+        (lambda x: x + None, DTypeError, "got None: if that is a gradient, call backward"),
+        (lambda x: tg.tensor([[1, 2], [3]]), DTypeError, "inhomogeneous"),
+        (lambda x: tg.tensor(pd.DataFrame({"a": ["p"]}), dtype=float), DTypeError, "could not convert"),
+        (lambda x: tg.concatenate([]), ShapeError, "nothing to join"),
+        (lambda x: f"{x:.3f}", TypeError, "only a single number can be formatted"),
+        (lambda x: x.reshape(2.5, 3), TypeError, "integer"),
+        (lambda x: (x > 0).mean().backward(), GradientError, "without a derivative"),
+        (lambda x: tg.gradcheck(tg.log, leaf([-1.0])), GradientError, "fn gives nan"),
+        (lambda x: tg.gradcheck(lambda _: (x * x).sum(), x), GradientError, "not computed from the inputs"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_mistakes_are_explained(mistake, error, message):
+    with pytest.raises(error, match=message):
+        mistake(leaf([1.0, 2.0], "x"))

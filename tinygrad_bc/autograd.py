@@ -45,8 +45,8 @@ class _SwitchMode(ContextDecorator):
         mode.reset(self._token)
 
 
-def no_grad() -> _SwitchMode:
-    """Record nothing inside a ``with`` block or, as a decorator ``@no_grad()``, inside a function.
+def no_grad(function: Any = None) -> Any:
+    """Record nothing inside a ``with`` block or, as a decorator ``@no_grad()`` or ``@no_grad``, inside a function.
 
     Results computed there do not require a gradient. It holds for the current thread or async task
     alone and ends with the block, also when that ends with an error.
@@ -60,7 +60,7 @@ def no_grad() -> _SwitchMode:
     >>> with no_grad():
     ...     W -= 0.1 * dLoss_W
     """
-    return _SwitchMode(OFF)
+    return _SwitchMode(OFF) if function is None else _SwitchMode(OFF)(function)
 
 
 def backward(output: Value, gradient: Any = None) -> None:
@@ -71,7 +71,18 @@ def backward(output: Value, gradient: Any = None) -> None:
     results = _pull_back({output: _seed(output, gradient)}, wanted=None, symbolic=False)
     for value, g in results.items():
         # A new array and not `+=`: whoever kept the previous gradient keeps what was computed then.
-        value.grad = constant(g if value.grad is None else value.grad._data + g)
+        value.grad = constant(g if value.grad is None else _previous(value) + g)
+
+
+def _previous(value: Value) -> Array:
+    """Return the gradient that a value has so far; it may have been put there by hand."""
+    array = as_array(value.grad._data if isinstance(value.grad, Value) else value.grad)
+    if array.shape != value.shape:
+        raise ShapeError(
+            f"the .grad that {value.name or 'a tensor'} of shape {value.shape} has so far is of shape {array.shape}; "
+            "a new gradient cannot be added to it. Set it to None first"
+        )
+    return array
 
 
 def grad(
@@ -147,7 +158,8 @@ def _seed(output: Value, gradient: Any, *, symbolic: bool = False) -> Any:
     if not output._requires_grad:
         raise GradientError(
             f"{output.name or 'the output'} does not require a gradient: nothing that it was computed from does, "
-            f"or it was computed inside no_grad(). For a parameter, {_HOW_TO_REQUIRE}; if `W = W - lr * dLoss_W` "
+            "or only by way of operations without a derivative (a comparison, a conversion to integers), or it was "
+            f"computed inside no_grad(). For a parameter, {_HOW_TO_REQUIRE}; if `W = W - lr * dLoss_W` "
             "inside no_grad() replaced a parameter by a plain tensor, write `W -= lr * dLoss_W`"
         )
     if gradient is None:
@@ -198,6 +210,8 @@ def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: boo
         op, inputs, params, tick = node.op, node.inputs, node.params, node.tick
         arguments = inputs if symbolic else [x._data if isinstance(x, Value) else x for x in inputs]
         y = value if symbolic else value._data
+        if value._changed > tick:
+            raise _changed_since(value, node)
         for x, like, vjp in zip(inputs, arguments, op.vjps):  # indices, at the end, have no VJP
             if not isinstance(x, Value):
                 continue
@@ -205,11 +219,13 @@ def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: boo
                 raise _changed_since(x, node)
             if not x._requires_grad or vjp is None or (needed is not None and x not in needed):
                 continue
-            c = vjp(g, y, *arguments, **params)
-            if c.shape != like.shape:
-                if not op.broadcasts:
-                    raise _wrong_shape(c, x, node)
-                c = sum_to(c, shape=like.shape)
+            try:
+                c = vjp(g, y, *arguments, **params)
+                if c.shape != like.shape:
+                    c = _summed_back(c, x, node)
+            except Exception as error:
+                error.add_note(f"in the VJP of `{op.name}`, recorded at\n  {node.place}")
+                raise
             if c.dtype is not like.dtype and c.dtype != like.dtype:
                 c = astype(c, like.dtype)
             if x in cotangents:
@@ -220,6 +236,11 @@ def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: boo
                     heappush(queue, (-x.node.tick, x))
     results.update((leaf, g) for leaf, g in cotangents.items() if wanted is None or leaf in wanted)
     return results if symbolic else _owned(results, seeds)
+
+
+def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
+    tail = larger[len(larger) - len(shape) :]
+    return len(shape) <= len(larger) and all(n in (1, m) for n, m in zip(shape, tail))
 
 
 def _computed_from(wanted: set[Value], outputs: Iterable[Value]) -> set[Value]:
@@ -249,20 +270,22 @@ def _owned(results: dict[Value, Any], seeds: dict[Value, Any]) -> dict[Value, Ar
 
 def _changed_since(x: Value, node: Node) -> GradientError:
     return GradientError(
-        f"{describe(x, _position(x, node))} was changed after `{node.op.name}` had used it, so a gradient would be "
-        "taken at values that are gone. Call backward() before updating, or compute the loss again. It was used at\n"
+        f"{describe(x, _position(x, node))} was changed after `{node.op.name}` had been recorded, so a gradient would "
+        "be taken at values that are gone. Call backward() before updating, or compute the loss again. It was used at\n"
         f"  {node.place}"
     )
 
 
 def _position(x: Value, node: Node) -> int:
-    return next(i for i, other in enumerate(node.inputs) if other is x)
+    return next((i for i, other in enumerate(node.inputs) if other is x), -1)
 
 
-def _wrong_shape(c: Any, x: Value, node: Node) -> GradientError:
+def _summed_back(c: Any, x: Value, node: Node) -> Any:
+    """Return a cotangent of the broadcast shape summed to the shape of the input that was broadcast."""
+    if node.op.broadcasts and _broadcasts_to(x.shape, c.shape):
+        return sum_to(c, shape=x.shape)
     i = _position(x, node)
-    return GradientError(
+    raise GradientError(
         f"the VJP of `{node.op.name}` for input {i} ({describe(x, i)}) returned shape {c.shape}; it must return the "
-        f"shape of that input, {x.shape}, unless the operation is declared with broadcasts=True. It was used at\n"
-        f"  {node.place}"
+        f"shape of that input, {x.shape}, or the shape of the output if the operation is declared with broadcasts=True"
     )

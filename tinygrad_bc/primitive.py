@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.diagnosis import forward_error
+from tinygrad_bc.diagnosis import forward_error, user_line
 from tinygrad_bc.record import PACKAGE_FILES, Node, Value, as_array, clock, user_frame
 
 __all__ = [
@@ -97,7 +97,7 @@ class Primitive:
         self,
         forward: Callable[..., Any],
         *,
-        vjps: Iterable[Vjp | None] | None,
+        vjps: Sequence[Vjp | None] | EachInput | None,
         formula: str,
         samples: Callable[[np.random.Generator], Iterable[Sample]],
         error_samples: Callable[[], Iterable[ErrorSample]],
@@ -111,7 +111,7 @@ class Primitive:
         self.__module__ = forward.__module__
         self.__wrapped__ = forward
         self.forward = forward
-        self.vjps = vjps
+        self.vjps = tuple(vjps) if isinstance(vjps, Sequence) else vjps
         self.differentiable = vjps is not None
         self.formula = formula
         self.samples = samples
@@ -131,11 +131,30 @@ class Primitive:
             self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
             self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.arity = sys.maxsize if self.variadic else len(self.arrays)
+        self._check_declaration()
+
+    def _check_declaration(self) -> None:
+        """Refuse what would go wrong only later, when a gradient or a formula is asked for."""
+        if isinstance(self.vjps, tuple) and not self.variadic and len(self.vjps) != len(self.arrays):
+            raise ValueError(
+                f"{self.name} takes {len(self.arrays)} arrays ({', '.join(self.arrays)}) but declares {len(self.vjps)} "
+                "VJPs: declare one for each, None where there is no derivative"
+            )
+        try:
+            self.write(self.arrays or ["x"], dict.fromkeys(self.metadata, ""))
+        except (KeyError, IndexError) as error:
+            known = ", ".join(f"{{{name}}}" for name in self.arrays + self.metadata)
+            raise ValueError(
+                f"the formula of {self.name}, {self.formula!r}, names {error}; it may name {known}"
+            ) from None
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Run the operation on arrays, or on tensors and record it."""
-        if len(inputs) > self.arity:  # metadata may be given by position too: sum(x, 0), reshape(x, (3, 4))
-            params.update(zip(self.metadata, inputs[self.arity :], strict=False))
+        if len(inputs) > self.arity:  # metadata may be given by position too, as in sum(x, 0)
+            if len(inputs) > self.arity + len(self.metadata):
+                takes = ", ".join(self.arrays + self.metadata)
+                raise TypeError(f"{self.name}({takes}) was given {len(inputs)} arguments")
+            params.update(zip(self.metadata, inputs[self.arity :]))
             inputs = inputs[: self.arity]
         for x in inputs:
             if isinstance(x, Value):
@@ -143,11 +162,19 @@ class Primitive:
         return self.forward(*inputs, **params)
 
     def write(self, inputs: Sequence[str], params: dict[str, Any]) -> str:
-        """Return the formula with the names of the inputs put in."""
+        """Return the formula with the names of the inputs put in, and with metadata it does not mention."""
         if self.variadic:
-            first, *rest = inputs
-            return self.formula.format(first, rest=", ".join(rest), all=", ".join(inputs), **params)
-        return self.formula.format(**dict(zip(self.arrays, inputs, strict=True)), **params)
+            text = self.formula.format(inputs[0], all=", ".join(inputs), **params)
+        else:
+            text = self.formula.format(**dict(zip(self.arrays, inputs)), **params)
+        extra = [
+            f", {name}={params[name]}"
+            for name in self.metadata
+            if f"{{{name}}}" not in self.formula and params.get(name, "") not in ("", self.defaults.get(name))
+        ]
+        if not extra:
+            return text
+        return f"{text[:-1]}{''.join(extra)})" if text.endswith(")") else f"{text} ({''.join(extra)[2:]})"
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -155,7 +182,7 @@ class Primitive:
 
 def primitive(
     *,
-    vjps: Iterable[Vjp | None] | None,
+    vjps: Sequence[Vjp | None] | EachInput | None,
     formula: str,
     samples: Callable[[np.random.Generator], Iterable[Sample]],
     error_samples: Callable[[], Iterable[ErrorSample]] = tuple,
@@ -181,7 +208,8 @@ def primitive(
     formula
         How a picture or a derivation writes it, with the argument names in braces: ``"{a} + {b}"``.
     samples
-        Called with a random generator; yields inputs on which the tests try the operation.
+        Called with a random generator; yields inputs on which the tests try the operation. If it broadcasts,
+        some of them must.
     error_samples
         Yields inputs that must be refused.
     broadcasts
@@ -219,7 +247,8 @@ def primitive(
             diagnose=diagnose,
             name=name,
         )
-        if op.name in REGISTRY:
+        # The same module may declare it again: a cell of a notebook is run more than once.
+        if op.name in REGISTRY and REGISTRY[op.name].__module__ != op.__module__:
             raise ValueError(f"an operation named {op.name!r} is declared already, in {REGISTRY[op.name].__module__}")
         REGISTRY[op.name] = op
         if isinstance(forward, np.ufunc):
@@ -274,6 +303,9 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
             data = op.forward(*arrays)
     except (ValueError, IndexError) as error:
         raise forward_error(op, inputs, params, error) from None
+    except TypeError as error:
+        error.add_note(f"{op.name}: in\n{user_line()}")
+        raise
     recording = mode.get()
     if (requires_grad and recording is not OFF) or recording is CAPTURE:
         # The user's line is two calls up, unless the operation was called from inside this package.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_bc.errors import DTypeError, ShapeError
+from tinygrad_bc.errors import DTypeError, ShapeError, TinygradError
 
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive
@@ -51,11 +51,18 @@ def user_frame(depth: int) -> FrameType:
 
 def as_array(x: Any, dtype: Any = None) -> Array:
     """Return `x`, array_like or a pandas object, as an array of numbers or booleans, not copied if possible."""
-    array = np.asarray(x, dtype=dtype)
+    if x is None:
+        raise DTypeError("expected numbers, got None: if that is a gradient, call backward() first")
+    try:
+        array = np.asarray(x, dtype=dtype)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, TinygradError):
+            raise
+        raise DTypeError(f"expected numbers, got {reprlib.repr(x)}: {error}") from None
     if array.dtype.kind not in "fiub":
         raise DTypeError(
             f"expected numbers, got {type(x).__name__} of dtype {array.dtype}"
-            + (": convert the columns first, e.g. df.astype(float)" if array.dtype == object else "")
+            + (": convert the columns first, e.g. df.astype(float)" if hasattr(x, "to_numpy") else "")
         )
     return array
 
@@ -307,8 +314,8 @@ class Graph:
 
         Raises
         ------
-        ShapeError
-            If a replacement has another shape than the value: shapes are part of a record.
+        ShapeError, DTypeError
+            If a replacement has another shape than the value, or numbers of another kind: both are part of a record.
         KeyError
             If a replaced value is not in the graph.
         """
@@ -322,12 +329,15 @@ class Graph:
             else:
                 inputs = [arrays[x] if isinstance(x, Value) else x for x in node.inputs]
                 arrays[value] = np.asarray(node.op.forward(*inputs, **node.params))
-        return tuple(arrays[output] for output in self.outputs)
+        return tuple(np.array(arrays[output]) for output in self.outputs)  # and no views of recorded data
 
     def _replacement(self, value: Value, new: Any) -> Array:
         if value not in self:
             raise KeyError(f"{value!r} is not in this graph")
-        array = np.asarray(new, dtype=value.dtype)
+        array = as_array(new)
+        if not np.can_cast(array.dtype, value.dtype, "same_kind"):
+            raise DTypeError(f"{self.label(value)} is {value.dtype} and cannot be replaced by {array.dtype} numbers")
+        array = array.astype(value.dtype, copy=False)
         if array.shape != value.shape:
             raise ShapeError(
                 f"{self.label(value)} was recorded with shape {value.shape} and cannot be replaced by an "

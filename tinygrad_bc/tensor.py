@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -124,13 +125,19 @@ class Tensor(Value):
         return f"tensor({', '.join([text, *extras])})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.data.item(), spec) if self.data.size == 1 and spec else format(str(self), spec)
+        if not spec:
+            return str(self)
+        if self.data.size != 1:
+            raise TypeError(
+                f"{self._title()} has shape {self.shape}: only a single number can be formatted as {spec!r}"
+            )
+        return format(self.data.item(), spec)
 
     # --- out of the graph --------------------------------------------------------------------------
 
     def detach(self) -> Tensor:
         """Return a tensor on the same memory, without history and without gradient."""
-        return Tensor(self._data, False, None, self.name)
+        return Tensor(self.data[...], False, None, self.name)
 
     def numpy(self) -> Array:
         """Return the values as a NumPy array on the same memory. Refused where that would lose a gradient."""
@@ -149,9 +156,9 @@ class Tensor(Value):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self._requires_grad:
             raise GradientError(
-                f"{self._title()} requires a gradient, and turning it into a NumPy array would lose its history. "
-                "If that is meant, write .detach().numpy(). If pandas asked for it (DataFrame @ tensor), write "
-                "tg.tensor(df) @ t"
+                f"{self._title()} requires a gradient, and turning it into a NumPy array would lose its history. If "
+                "that is meant, write .detach().numpy(). To join tensors, use tg.concatenate. If pandas asked for it "
+                "(DataFrame @ tensor), write tg.tensor(df) @ t"
             )
         return np.array(self.data, dtype=dtype, copy=copy)
 
@@ -169,6 +176,9 @@ class Tensor(Value):
     def __int__(self) -> int:
         return int(self.item())
 
+    def __index__(self) -> int:
+        return operator.index(self.item())
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("a tensor without axes has no length")
@@ -176,6 +186,13 @@ class Tensor(Value):
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.node is not None:
+            raise GradientError(
+                f"{self._title()} was computed, and its history cannot be copied or pickled: take .detach() first"
+            )
+        return _restored, (self.data, self._requires_grad, self.name, self.grad)
 
     # --- gradients ---------------------------------------------------------------------------------
 
@@ -270,13 +287,25 @@ class Tensor(Value):
         return record(ops.greater_equal, (self, other))
 
     def __and__(self, other: Any) -> Tensor:
-        return record(ops.logical_and, (self, other))
+        return record(ops.bitwise_and, (self, other))
 
     def __or__(self, other: Any) -> Tensor:
-        return record(ops.logical_or, (self, other))
+        return record(ops.bitwise_or, (self, other))
+
+    def __rand__(self, other: Any) -> Tensor:
+        return record(ops.bitwise_and, (other, self))
+
+    def __ror__(self, other: Any) -> Tensor:
+        return record(ops.bitwise_or, (other, self))
+
+    def __xor__(self, other: Any) -> Tensor:
+        return record(ops.bitwise_xor, (self, other))
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return record(ops.bitwise_xor, (other, self))
 
     def __invert__(self) -> Tensor:
-        return record(ops.logical_not, (self,))
+        return record(ops.bitwise_not, (self,))
 
     # Elements are compared by ==, tensors are told apart by identity: they can be keys of a dict.
     __hash__ = object.__hash__
@@ -295,6 +324,9 @@ class Tensor(Value):
     def __itruediv__(self, other: Any) -> Tensor:
         return self._update(ops.divide, other)
 
+    def __ipow__(self, other: Any) -> Tensor:
+        return self._update(ops.power, other)
+
     def _update(self, op: Primitive, other: Any) -> Tensor:
         """Update a leaf in place inside ``no_grad()``; elsewhere, `y += x` means `y = y + x`."""
         if self.node is not None or mode.get() is not OFF:
@@ -306,6 +338,11 @@ class Tensor(Value):
             return record(op, (self, other))
         change = other._data if isinstance(other, Value) else as_array(other)
         data = self.data
+        if isinstance(data.base, np.ndarray):
+            raise GradientError(
+                f"{self._title()} is a view of another tensor's memory (a part of it, or detached from it), which "
+                "would be changed unnoticed. Update that tensor, or a copy: tg.tensor(t)"
+            )
         try:
             op.forward(data, change, data)
         except ValueError as error:
@@ -367,9 +404,9 @@ class Tensor(Value):
         """The smaller of two, elementwise; ties share the gradient equally."""
         return record(ops.minimum, (self, other))
 
-    def clip(self, min: float | None = None, max: float | None = None) -> Tensor:
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
         """Limit to the interval from `min` to `max`."""
-        return record(ops.clip, (self,), {"min": min, "max": max})
+        return ops.clip(self, min, max)
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
         """Sum over the given axes, all by default."""
@@ -411,25 +448,43 @@ class Tensor(Value):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Tensor:
         op = COUNTERPARTS.get(ufunc)
-        if op is None or method != "__call__" or kwargs:
-            _refuse(f"{ufunc.__name__}" + (f".{method}" if method != "__call__" else ""), kwargs)
-        return op(*inputs)
+        if op is not None and method == "__call__" and not kwargs:
+            return op(*inputs)
+        return getattr(ufunc, method)(*_without_history(ufunc, inputs), **_without_history(ufunc, kwargs))
 
     def __array_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         op = COUNTERPARTS.get(function)
-        if op is None:
-            _refuse(function.__name__, {})
-        return op(*args, **kwargs)
+        if op is not None:
+            return op(*args, **kwargs)
+        return function(*_without_history(function, args), **_without_history(function, kwargs))
 
 
-def _refuse(function: str, kwargs: dict[str, Any]) -> NoReturn:
-    using = f" with {', '.join(kwargs)}=" if kwargs else ""
-    raise GradientError(
-        f"np.{function}{using} on a tensor would not be recorded, and its gradient would be lost. Use the operations "
-        "of tinygrad_bc (dir(tg.ops) lists them); or, where no gradient is wanted, np.function(t.detach().numpy())"
-    )
+def _without_history(function: Callable[..., Any], arguments: Any) -> Any:
+    """Return the arguments of a NumPy function that we do not record, with arrays in the place of tensors.
+
+    Refused where a tensor requires a gradient, which would be lost.
+    """
+    if isinstance(arguments, Value):
+        if arguments._requires_grad:
+            raise GradientError(
+                f"np.{function.__name__}, called like this, is not recorded, and the gradient of a tensor given to it "
+                "would be lost. dir(tg.ops) lists what is recorded; where no gradient is wanted, pass t.detach()"
+            )
+        return arguments.data
+    if isinstance(arguments, dict):
+        return {key: _without_history(function, x) for key, x in arguments.items()}
+    if isinstance(arguments, list | tuple):
+        return type(arguments)(_without_history(function, x) for x in arguments)
+    return arguments
+
+
+def _restored(data: Array, requires_grad: bool, name: str | None, grad: Tensor | None) -> Tensor:
+    """Return a tensor that was pickled."""
+    result = tensor(data, requires_grad=requires_grad, name=name)
+    result.grad = grad
+    return result
 
 
 set_result_class(Tensor)

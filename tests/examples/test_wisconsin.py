@@ -92,6 +92,13 @@ def test_a_wrong_formula_makes_the_run_fail(tmp_path, capsys, monkeypatch):
     assert "WRONG" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero):RuntimeWarning")
+def test_training_that_diverges_says_so(tmp_path, capsys):
+    assert wisconsin.main(["--lr", "1e9", "--iterations", "30", "--out", str(tmp_path)]) == 1
+    assert "training diverged: the cost is no number any more at iteration" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -100,6 +107,7 @@ def test_a_wrong_formula_makes_the_run_fail(tmp_path, capsys, monkeypatch):
         (["--iterations", "0"], "'0' is not a positive int"),
         (["--iterations", "many"], "'many' is not a positive int"),
         (["--threshold", "1.5"], "'1.5' does not lie between 0 and 1"),
+        (["--out", __file__], "cannot be a folder: File exists"),
     ],
 )
 def test_bad_arguments_are_explained(arguments, message, capsys):

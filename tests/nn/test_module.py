@@ -3,6 +3,7 @@ import pytest
 
 import tinygrad_bc as tg
 from tinygrad_bc import nn
+from tinygrad_bc.errors import GradientError
 
 
 class Inner(nn.Module):
@@ -47,6 +48,23 @@ def test_a_computed_tensor_is_not_a_parameter():
     model = Inner()
     model.last = model([1.0, 1.0])
     assert [name for name, _ in model.named_parameters()] == ["W"]
+
+
+def test_parameters_in_lists_and_dictionaries_are_found_and_a_module_may_hold_itself():
+    model = Inner()
+    model.layers = [tg.tensor([1.0], requires_grad=True), Inner()]
+    model.heads = {"a": (tg.tensor([2.0], requires_grad=True),)}
+    model.itself = model
+    assert [name for name, _ in model.named_parameters()] == ["W", "layers.0", "layers.1.W", "heads.a.0"]
+
+
+def test_a_parameter_is_not_replaced_by_what_was_computed_from_it():
+    model = Inner()
+    with pytest.raises(GradientError, match=r"model\.W -= lr \* gradient"):
+        model.W = model.W - 0.1
+    with tg.no_grad():
+        model.W -= 0.1
+    np.testing.assert_allclose(model.W.data, [0.9, 1.9])
 
 
 def test_a_model_without_forward_says_so():

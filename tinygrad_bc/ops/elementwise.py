@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc.errors import ShapeError
-from tinygrad_bc.primitive import ErrorSample, Primitive, Sample, primitive
+from tinygrad_bc.primitive import COUNTERPARTS, ErrorSample, Primitive, Sample, primitive
 from tinygrad_bc.samples import binary, unary
 
 
@@ -70,7 +70,7 @@ def _power_base_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
 
 
 def _power_exponent_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
-    # 0^b is 0 for every positive b, so its derivative is 0 and not 0 · log 0
+    # 0^b is 0 for every positive b, so its derivative is 0 and not 0 · log 0. At b = 0 this is a convention.
     return g * y * where(a == 0, 0.0, log(where(a == 0, 1.0, a)))
 
 
@@ -112,9 +112,13 @@ abs = _ufunc(
 )
 
 
+def _relu_vjp(g: Any, y: Any, x: Any) -> Any:
+    return where(x > 0, g, 0.0)  # relu'(0) = 0, also for an infinite g, which a product would make NaN
+
+
 @primitive(
     formula="relu({x})",
-    vjps=[lambda g, y, x: g * (x > 0)],  # relu'(0) = 0
+    vjps=[_relu_vjp],
     samples=unary(away_from_zero=True),
 )
 def relu(x: Any) -> Any:
@@ -132,7 +136,7 @@ def relu(x: Any) -> Any:
 def sigmoid(x: Any) -> Any:
     """Logistic function, ``1 / (1 + exp(-x))``, exact to the last digits for any x."""
     # For very negative x, exp(-x) overflows to infinity and the quotient is 0, as it should be.
-    return 1 / (1 + np.exp(-x))
+    return 1 / (1 + np.exp(x * -1.0))  # (and not -x, which wraps around for unsigned integers)
 
 
 @primitive(
@@ -223,6 +227,7 @@ def _clip_vjp(g: Any, y: Any, x: Any, min: float | None, max: float | None) -> A
 
 
 @primitive(
+    name="clip",
     formula="clip({x}, {min}, {max})",
     vjps=[_clip_vjp],
     samples=lambda rng: [
@@ -231,11 +236,29 @@ def _clip_vjp(g: Any, y: Any, x: Any, min: float | None, max: float | None) -> A
         Sample(rng.normal(size=()), max=0.1),
         Sample(rng.normal(size=(0, 2)), min=0, max=1),
     ],
-    numpy=[np.clip],
 )
-def clip(x: Any, *, min: float | None = None, max: float | None = None) -> Any:
-    """Limit the values to the interval from `min` to `max`, inside which the derivative is 1, ends included."""
+def _clip(x: Any, *, min: float | None = None, max: float | None = None) -> Any:
     return np.clip(x, min, max)
+
+
+def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+    """Limit the values to the interval from `min` to `max`, inside which the derivative is 1, ends included.
+
+    Bounds may be numbers, or arrays and tensors, which then get a gradient too where they are reached.
+    """
+    if all(bound is None or isinstance(bound, int | float) for bound in (min, max)):
+        # NumPy's float64 scalars are Python floats too; as such they do not widen float32.
+        return _clip(x, min=min if min is None else float(min), max=max if max is None else float(max))
+    if min is not None:
+        x = maximum(x, min)
+    return x if max is None else minimum(x, max)
+
+
+def _numpy_clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    return clip(a, min if a_min is None else a_min, max if a_max is None else a_max)
+
+
+COUNTERPARTS[np.clip] = _numpy_clip
 
 
 # --- comparisons and masks: recorded, with a derivative of zero ----------------------------------
@@ -252,8 +275,13 @@ def _masks(rng: np.random.Generator) -> list[Sample]:
     return [Sample(rng.normal(size=(3, 4)) > 0, rng.normal(size=4) > 0), Sample(np.array(True), np.array(False))]
 
 
-logical_and = _ufunc(np.logical_and, formula="{a} ∧ {b}", vjps=None, samples=_masks, broadcasts=True)
-logical_or = _ufunc(np.logical_or, formula="{a} ∨ {b}", vjps=None, samples=_masks, broadcasts=True)
-logical_not = _ufunc(
-    np.logical_not, formula="¬{x}", vjps=None, samples=lambda rng: [Sample(rng.normal(size=(3, 4)) > 0)]
+bitwise_and = _ufunc(np.bitwise_and, formula="{a} ∧ {b}", vjps=None, samples=_masks, broadcasts=True)
+bitwise_or = _ufunc(np.bitwise_or, formula="{a} ∨ {b}", vjps=None, samples=_masks, broadcasts=True)
+bitwise_xor = _ufunc(np.bitwise_xor, formula="{a} ⊕ {b}", vjps=None, samples=_masks, broadcasts=True)
+bitwise_not = _ufunc(
+    np.invert,
+    name="bitwise_not",
+    formula="¬{x}",
+    vjps=None,
+    samples=lambda rng: [Sample(rng.normal(size=(3, 4)) > 0), Sample(np.array([1, 2]))],
 )

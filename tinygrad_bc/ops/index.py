@@ -99,14 +99,19 @@ def _put(x: Any, *indices: Any, key: Key, shape: tuple[int, ...]) -> Any:
     return result
 
 
+def _as_index(part: Any) -> Any:
+    array = np.asarray(part)
+    return array.astype(int) if array.size == 0 and array.dtype != bool else array  # NumPy makes [] float
+
+
 def getitem(x: Any, key: Any) -> Any:
     """Index like NumPy: integers, slices, ``...``, None, boolean and integer arrays or tensors, lists."""
-    parts = []
-    indices = []
+    parts: list[Any] = []
+    indices: list[Any] = []
     for part in key if isinstance(key, tuple) else (key,):
-        if isinstance(part, Value | np.ndarray | list) or hasattr(part, "to_numpy"):
-            indices.append(part if isinstance(part, Value) else np.asarray(part))
-            parts.append(HERE)
-        else:
+        if part is None or part is Ellipsis or isinstance(part, int | np.integer | slice):
             parts.append(part)
+        else:
+            indices.append(part if isinstance(part, Value) else _as_index(part))
+            parts.append(HERE)
     return _getitem(x, *indices, key=Key(parts))

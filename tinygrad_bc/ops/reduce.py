@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.errors import ShapeError
+from tinygrad_bc.errors import GradientError, ShapeError
 from tinygrad_bc.ops.elementwise import where
 from tinygrad_bc.ops.shape import _broadcast_to, reshape
-from tinygrad_bc.primitive import ErrorSample, Sample, primitive
+from tinygrad_bc.primitive import COUNTERPARTS, ErrorSample, Primitive, Sample, primitive
 
 Axis = int | tuple[int, ...] | None
 
@@ -39,9 +40,9 @@ def _errors() -> list[ErrorSample]:
 
 def _kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """Return `shape` with the reduced axes as 1, as ``keepdims=True`` would leave it."""
-    if axis is None:
+    if axis is None or not shape:
         return (1,) * len(shape)
-    axes = (axis,) if isinstance(axis, int) else axis
+    axes = axis if isinstance(axis, tuple) else (axis,)
     reduced = {i % len(shape) for i in axes}
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
@@ -58,7 +59,6 @@ def _spread(g: Any, x: Any, axis: Axis) -> Any:
     vjps=[lambda g, y, x, axis, keepdims: _spread(g, x, axis)],
     samples=_summable,
     error_samples=_errors,
-    numpy=[np.sum],
 )
 def sum(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Sum over the given axes, all by default."""
@@ -77,17 +77,18 @@ def _count(shape: tuple[int, ...], axis: Axis) -> int:
     vjps=[lambda g, y, x, axis, keepdims: _spread(g / _count(x.shape, axis), x, axis)],
     samples=_summable,
     error_samples=_errors,
-    numpy=[np.mean],
 )
 def mean(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Arithmetic mean over the given axes, all by default."""
+    if x.dtype == np.float16:
+        return np.mean(x, axis=axis, keepdims=keepdims)  # which adds up in float32
     # A third of the time of np.mean, which gets here too, by way of several Python functions.
     return np.add.reduce(x, axis=axis, keepdims=keepdims) / _count(x.shape, axis)
 
 
 def _extreme_vjp(g: Any, y: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     """Give the cotangent to the elements equal to the extreme, in equal shares."""
-    chosen = x == _spread(y, x, axis)
+    chosen = (x == _spread(y, x, axis)) | (x != x)  # a NaN is the extreme of what it is among
     share = g / sum(chosen, axis=axis, keepdims=keepdims)
     return where(chosen, _spread(share, x, axis), 0.0)
 
@@ -105,7 +106,6 @@ def _extreme_errors() -> list[ErrorSample]:
     vjps=[_extreme_vjp],
     samples=_samples,
     error_samples=_extreme_errors,
-    numpy=[np.max, np.amax],
     diagnose=_empty,
 )
 def max(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
@@ -118,9 +118,46 @@ def max(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     vjps=[_extreme_vjp],
     samples=_samples,
     error_samples=_extreme_errors,
-    numpy=[np.min, np.amin],
     diagnose=_empty,
 )
 def min(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Smallest element over the given axes. Where several are smallest, they share the gradient equally."""
     return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _with_dtype(op: Primitive) -> Callable[..., Any]:
+    """Return `op` with the arguments of np.sum and np.mean, in their order."""
+
+    def call(a: Any, axis: Axis = None, dtype: None = None, out: None = None, keepdims: bool = False) -> Any:
+        _refuse_unrecorded(op, dtype=dtype, out=out)
+        return op(a, axis=axis, keepdims=keepdims)
+
+    return call
+
+
+def _without_dtype(op: Primitive) -> Callable[..., Any]:
+    """Return `op` with the arguments of np.max and np.min, in their order."""
+
+    def call(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False) -> Any:
+        _refuse_unrecorded(op, out=out)
+        return op(a, axis=axis, keepdims=keepdims)
+
+    return call
+
+
+def _refuse_unrecorded(op: Primitive, **given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise GradientError(f"np.{op.name}({name}=...) of a tensor is not recorded; use tensor.astype for a dtype")
+
+
+COUNTERPARTS.update(
+    {
+        np.sum: _with_dtype(sum),
+        np.mean: _with_dtype(mean),
+        np.max: _without_dtype(max),
+        np.amax: _without_dtype(max),
+        np.min: _without_dtype(min),
+        np.amin: _without_dtype(min),
+    }
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,9 +50,9 @@ def reshape(x: Any, *shape: int | Sequence[int]) -> Any:
 
 def _as_tuple(axes: Sequence[Any]) -> Shape:
     """Return ``(3, 4)`` for both ways of writing it, ``f(3, 4)`` and ``f((3, 4))``."""
-    if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
+    if len(axes) == 1 and not hasattr(axes[0], "__index__"):
         axes = axes[0]
-    return tuple(int(axis) for axis in axes)
+    return tuple(map(operator.index, axes))
 
 
 def _inverse(dims: Shape) -> Shape:
@@ -196,6 +197,8 @@ def _concatenate(*xs: Any, axis: int = 0) -> Any:
 
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
     """Join a sequence of arrays along an existing axis."""
+    if not tensors:
+        raise ShapeError("concatenate: there is nothing to join, the sequence is empty")
     return _concatenate(*tensors, axis=axis)
 
 
