@@ -263,6 +263,8 @@ def draw_pictures(
     passed = training.network(tg.tensor(X, name="X"), tg.tensor(Y, name="Y"))
     for value in tg.graph(passed.Loss):
         value.retains_grad = True
+        if value.node is None and value.name is None:
+            value.name = "1 − Y"  # computed from a constant alone, it was not recorded
     passed.Loss.backward()
     picture = tg.graph(passed.Loss, names=passed._asdict())
     charts = {

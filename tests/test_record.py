@@ -247,3 +247,14 @@ def test_formulas_show_metadata_that_is_not_the_default():
         "sum(x, axis=0, keepdims=True)",
         "concatenate(x, x, axis=1)",
     ]
+
+
+def test_a_name_given_more_than_once_is_numbered():
+    h = leaf([1.0], "h")
+    for _ in range(2):
+        h = tg.tanh(h).named("h")
+    assert [line.split("  ")[0] for line in str(Graph(h)).splitlines()] == [
+        "h = parameter",
+        "h(2) = tanh(h)",
+        "h(3) = tanh(h(2))",
+    ]

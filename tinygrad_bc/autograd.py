@@ -69,9 +69,11 @@ def backward(output: Value, gradient: Any = None) -> None:
     Tensors asked to with ``retain_grad()`` get theirs too. `Tensor.backward` describes the parameters.
     """
     results = _pull_back({output: _seed(output, gradient)}, wanted=None, symbolic=False)
-    for value, g in results.items():
-        # A new array and not `+=`: whoever kept the previous gradient keeps what was computed then.
-        value.grad = constant(g if value.grad is None else _previous(value) + g)
+    # New arrays and not `+=`: whoever kept a previous gradient keeps what was computed then. All sums before any
+    # of them is stored: an error leaves every gradient as it was.
+    sums = [g if value.grad is None else _previous(value) + g for value, g in results.items()]
+    for value, total in zip(results, sums):
+        value.grad = constant(total)
 
 
 def _previous(value: Value) -> Array:

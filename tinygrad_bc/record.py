@@ -263,10 +263,13 @@ class Graph:
         for name, thing in names.items():
             if isinstance(thing, Value | np.ndarray) and not name.startswith("_"):
                 known.setdefault(id(thing), name)
-        return {
-            value: value.name or known.get(id(value)) or known.get(id(value._data)) or f"%{number}"
-            for number, value in enumerate(self.values)
-        }
+        labels: dict[Value, str] = {}
+        uses: dict[str, int] = {}
+        for number, value in enumerate(self.values):
+            label = value.name or known.get(id(value)) or known.get(id(value._data)) or f"%{number}"
+            uses[label] = uses.get(label, 0) + 1
+            labels[value] = label if uses[label] == 1 else f"{label}({uses[label]})"  # a name given more than once
+        return labels
 
     def __iter__(self) -> Iterator[Value]:
         return iter(self.values)
