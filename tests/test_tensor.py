@@ -243,7 +243,7 @@ def test_methods_are_the_functions_of_the_same_name():
     x = leaf(np.linspace(0.5, 2.0, 6).reshape(2, 3))
     for name in ("exp", "log", "sqrt", "relu", "sigmoid", "tanh", "abs", "sum", "mean", "max", "min"):
         np.testing.assert_array_equal(getattr(x, name)().data, getattr(tg, name)(x).data)
-    np.testing.assert_array_equal(x.pow(2).data, x.data**2)
+    np.testing.assert_allclose(x.pow(2).data, x.data**2, rtol=1e-15)
     np.testing.assert_array_equal(x.maximum(1.0).data, np.maximum(x.data, 1.0))
     np.testing.assert_array_equal(x.minimum(1.0).data, np.minimum(x.data, 1.0))
     np.testing.assert_array_equal(x.reshape(3, -1).data, x.reshape((3, 2)).data)

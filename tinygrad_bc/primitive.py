@@ -108,7 +108,7 @@ class Primitive:
     ) -> None:
         self.name = self.__name__ = name or forward.__name__
         self.__doc__ = forward.__doc__
-        self.__module__ = forward.__module__
+        self.__module__ = getattr(forward, "__module__", "numpy")  # ufuncs have none before NumPy 2.1
         self.__wrapped__ = forward
         self.forward = forward
         self.vjps = tuple(vjps) if isinstance(vjps, Sequence) else vjps

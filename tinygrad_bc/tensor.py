@@ -313,21 +313,21 @@ class Tensor(Value):
     # --- updates in place --------------------------------------------------------------------------
 
     def __iadd__(self, other: Any) -> Tensor:
-        return self._update(ops.add, other)
+        return self._update(ops.add, np.add, other)
 
     def __isub__(self, other: Any) -> Tensor:
-        return self._update(ops.subtract, other)
+        return self._update(ops.subtract, np.subtract, other)
 
     def __imul__(self, other: Any) -> Tensor:
-        return self._update(ops.multiply, other)
+        return self._update(ops.multiply, np.multiply, other)
 
     def __itruediv__(self, other: Any) -> Tensor:
-        return self._update(ops.divide, other)
+        return self._update(ops.divide, np.divide, other)
 
     def __ipow__(self, other: Any) -> Tensor:
-        return self._update(ops.power, other)
+        return self._update(ops.power, np.power, other)
 
-    def _update(self, op: Primitive, other: Any) -> Tensor:
+    def _update(self, op: Primitive, ufunc: np.ufunc, other: Any) -> Tensor:
         """Update a leaf in place inside ``no_grad()``; elsewhere, `y += x` means `y = y + x`."""
         if self.node is not None or mode.get() is not OFF:
             if self.is_leaf and self._requires_grad:
@@ -344,7 +344,7 @@ class Tensor(Value):
                 "would be changed unnoticed. Update that tensor, or a copy: tg.tensor(t)"
             )
         try:
-            op.forward(data, change, data)
+            ufunc(data, change, data)
         except ValueError as error:
             raise forward_error(op, (self, constant(change)), {}, error) from None
         except TypeError:

@@ -74,8 +74,7 @@ def _power_exponent_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     return g * y * where(a == 0, 0.0, log(where(a == 0, 1.0, a)))
 
 
-power = _ufunc(
-    np.power,
+@primitive(
     formula="{a}^{b}",
     vjps=[_power_base_vjp, _power_exponent_vjp],
     samples=lambda rng: [
@@ -88,7 +87,12 @@ power = _ufunc(
     ],
     error_samples=_disagreeing,
     broadcasts=True,
+    numpy=[np.power],
 )
+def power(a: Any, b: Any) -> Any:
+    """Raise `a` to the power of `b`, elementwise."""
+    return a**b  # for squares more than twice as fast as np.power
+
 
 # --- functions of one argument -------------------------------------------------------------------
 
