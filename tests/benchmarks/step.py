@@ -3,10 +3,11 @@
 python tests/benchmarks/step.py [--rounds 15] [--steps 500]
 
 One process, one thread, rounds of the contenders in turn; medians, and the ratio round by round. All start from
-the same parameters and must reach the same cost.
+the same parameters and must reach the same cost. PyTorch takes part where it is installed.
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
@@ -98,6 +99,30 @@ def same_calls(X, Y):
     return step
 
 
+def pytorch(X, Y):
+    """The same expression in PyTorch's eager mode."""
+    import torch
+
+    torch.set_num_threads(1)
+    X, Y = torch.tensor(X), torch.tensor(Y)
+    W1, b1, W2, b2 = (torch.tensor(p, requires_grad=True) for p in hand_derived.initial_parameters().values())
+
+    def step():
+        Z1 = W1 @ X + b1
+        A1 = torch.relu(Z1)
+        Z2 = W2 @ A1 + b2
+        Yh = torch.sigmoid(Z2)
+        Loss = -(Y * torch.log(Yh) + (1 - Y) * torch.log(1 - Yh)).mean()
+        Loss.backward()
+        with torch.no_grad():
+            for p in (W1, b1, W2, b2):
+                p -= LR * p.grad
+                p.grad = None
+        return Loss.item()
+
+    return step
+
+
 def microseconds(step, steps):
     start = time.perf_counter()
     for _ in range(steps):
@@ -118,6 +143,8 @@ def main():
         "tinygrad_bc, backward()": recorded(X, Y, backward=True),
         "the same NumPy calls, unrecorded": same_calls(X, Y),
     }
+    if importlib.util.find_spec("torch"):
+        steps["PyTorch eager, the same expression"] = pytorch(X, Y)
     for name, step in steps.items():
         costs = [step() for _ in range(501)]
         assert (round(costs[0], 6), round(costs[500], 6)) == (0.673967, 0.388928), name
