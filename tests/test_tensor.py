@@ -392,7 +392,7 @@ def test_leaves_can_be_copied_and_pickled():
 @pytest.mark.parametrize(
     ("call", "parts"),
     [
-        (lambda W1, X: W1 @ X.T, ["W1 (15, 9) @ ", "(500, 9)", "9 columns", "500 rows", "`.mT`"]),
+        (lambda W1, X: W1 @ X.T, ["W1 (15, 9) @ ", "(500, 9)", "9 columns", "500 rows", "the second, `.T`"]),
         (lambda W1, X: W1 + X, ["W1 (15, 9) + X (9, 500)", "500", "against"]),
         (lambda W1, X: W1 * X, ["W1 (15, 9) ∘ X (9, 500)"]),
         (lambda W1, X: W1.reshape(4, 4), ["135 elements cannot become 16"]),

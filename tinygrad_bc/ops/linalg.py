@@ -49,9 +49,9 @@ def _diagnose(a: Shape, b: Shape) -> str:
         return f"the leading (batch) axes {a[:-2]} and {b[:-2]} do not broadcast"
     hint = ""
     if b[-1] == inner_a and len(b) > 1:
-        hint = ". Did you mean to transpose the second, `.mT`?"
+        hint = f". Did you mean to transpose the second, `.{'T' if len(b) == 2 else 'mT'}`?"
     elif len(a) > 1 and a[-2] == inner_b:
-        hint = ". Did you mean to transpose the first, `.mT`?"
+        hint = f". Did you mean to transpose the first, `.{'T' if len(a) == 2 else 'mT'}`?"
     return f"the inner lengths differ: the first has {inner_a} columns, the second {inner_b} rows{hint}"
 
 
