@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator
 from contextvars import Token
-from heapq import heapify, heappop, heappush
 from typing import Any, TypeVar
 
 import numpy as np
@@ -196,16 +195,16 @@ def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: boo
     symbolic
         Whether cotangents are tensors, and the pass is recorded; or else arrays, and nothing is.
     """
-    needed = None if wanted is None else _computed_from(wanted, seeds)
+    order = recorded_order(seeds)
+    needed = None if wanted is None else _computed_from(wanted, order)
     results: dict[Value, Any] = {}
     cotangents = dict(seeds)
-    # Always the value recorded last comes next: everything that used it was recorded later still, so
-    # its cotangent is complete. Ticks are unique, so two values are never compared.
-    queue = [(-value.node.tick, value) for value in seeds if value.node is not None]
-    heapify(queue)
-    while queue:
-        value = heappop(queue)[1]
-        g = cotangents.pop(value)
+    # From the value recorded last to the first: what used a value was recorded after it, so the cotangent of
+    # the value is complete when its turn comes.
+    for value in reversed(order):
+        g = cotangents.pop(value, None)
+        if g is None:
+            continue
         if value.retains_grad if wanted is None else value in wanted:
             results[value] = g
         node: Any = value.node
@@ -230,12 +229,7 @@ def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: boo
                 raise
             if c.dtype is not like.dtype and c.dtype != like.dtype:
                 c = astype(c, like.dtype)
-            if x in cotangents:
-                cotangents[x] = add(cotangents[x], c)
-            else:
-                cotangents[x] = c
-                if x.node is not None:
-                    heappush(queue, (-x.node.tick, x))
+            cotangents[x] = add(cotangents[x], c) if x in cotangents else c
     results.update((leaf, g) for leaf, g in cotangents.items() if wanted is None or leaf in wanted)
     return results if symbolic else _owned(results, seeds)
 
@@ -245,10 +239,10 @@ def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
     return len(shape) <= len(larger) and all(n in (1, m) for n, m in zip(shape, tail))
 
 
-def _computed_from(wanted: set[Value], outputs: Iterable[Value]) -> set[Value]:
-    """Return the values that lie on a path from `wanted` to `outputs`."""
+def _computed_from(wanted: set[Value], order: list[Value]) -> set[Value]:
+    """Return `wanted` and the values in `order` that were computed from them."""
     path = set(wanted)
-    for value in recorded_order(outputs):
+    for value in order:
         node: Any = value.node
         for x in node.inputs:
             if isinstance(x, Value) and x in path:

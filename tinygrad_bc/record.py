@@ -185,15 +185,14 @@ def recorded_order(outputs: Iterable[Value], stop: Iterable[Value] = ()) -> list
     of a million operations is as good as one of ten.
     """
     seen = set(stop)
-    found = []
-    stack = list(outputs)
-    while stack:
-        value = stack.pop()
-        node = value.node
-        if node is not None and value not in seen:
-            seen.add(value)
-            found.append(value)
-            stack += [x for x in node.inputs if isinstance(x, Value)]
+    found = [value for value in dict.fromkeys(outputs) if value.node is not None and value not in seen]
+    seen.update(found)
+    for value in found:  # which grows on the way
+        node: Any = value.node
+        for x in node.inputs:
+            if isinstance(x, Value) and x.node is not None and x not in seen:
+                seen.add(x)
+                found.append(x)
     found.sort(key=_tick)
     return found
 
