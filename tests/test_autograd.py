@@ -476,8 +476,12 @@ def test_a_computed_value_changed_before_backward():
     x = leaf([1.0, 2.0])
     y = tg.exp(x).named("y")
     y.data = np.zeros(2)
-    with pytest.raises(GradientError, match=r"y \(2,\) was changed after `exp`"):
+    with pytest.raises(GradientError, match=r"y \(2,\) was changed after"):
         y.sum().backward()
+    unnamed = tg.exp(x)
+    unnamed.data = np.zeros(2)
+    with pytest.raises(GradientError, match=r"its result \(2,\) was changed after `exp`"):
+        unnamed.sum().backward()
 
 
 def test_a_gradient_put_there_by_hand():

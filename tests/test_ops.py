@@ -1,10 +1,10 @@
-"""Every declared operation, on every sample it declares: this file never names an operation."""
+"""Every declared operation, on every sample it declares."""
 
 import numpy as np
 import pytest
 
 import tinygrad_bc as tg
-from tinygrad_bc.primitive import REGISTRY
+from tinygrad_bc.primitive import CAPTURE, REGISTRY, mode
 from tinygrad_bc.record import Graph
 
 OPS = list(REGISTRY.values())
@@ -86,9 +86,9 @@ def test_second_derivative_agrees_with_finite_differences(op, sample):
 @pytest.mark.parametrize(("op", "sample"), samples(OPS))
 def test_replay_equals_eager(op, sample):
     inputs = tensors_of(sample)
+    token = mode.set(CAPTURE)  # or an operation on masks alone would not be recorded
     y = op(*inputs, **sample.params)
-    if y.node is None:
-        return  # nothing recorded: no input of this sample can have a gradient
+    mode.reset(token)
     other = {x: x.data * 1.25 for x in leaves(inputs)}
     (replayed,) = Graph(y).evaluate(other)
     eager = op.forward(*with_tensors(sample, other.values()), **sample.params)
@@ -112,10 +112,8 @@ def test_replay_of_the_backward_pass_equals_eager(op, sample):
         np.testing.assert_array_equal(replayed, eager.data)
 
 
-@pytest.mark.parametrize(("op", "sample"), samples(DIFFERENTIABLE))
+@pytest.mark.parametrize(("op", "sample"), samples(op for op in DIFFERENTIABLE if op is not REGISTRY["cast"]))
 def test_float32_stays_float32(op, sample):
-    if "dtype" in sample.params:
-        return  # conversions are about changing it, and have tests of their own
     inputs = tensors_of(sample, lambda x: x.astype(np.float32))
     y = op(*inputs, **sample.params)
     assert y.dtype == np.float32

@@ -1,4 +1,4 @@
-"""A small, exact, fast autograd framework on NumPy.
+"""A small, exact autograd framework on NumPy.
 
 >>> import tinygrad_bc as tg
 >>> x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)

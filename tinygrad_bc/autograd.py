@@ -265,14 +265,17 @@ def _owned(results: dict[Value, Any], seeds: dict[Value, Any]) -> dict[Value, Ar
 
 
 def _changed_since(x: Value, node: Node) -> GradientError:
+    position = _position(x, node)
+    title = describe(x, position) if x.name or position >= 0 else f"its result {x.shape}"
     return GradientError(
-        f"{describe(x, _position(x, node))} was changed after `{node.op.name}` had been recorded, so a gradient would "
+        f"{title} was changed after `{node.op.name}` had been recorded, so a gradient would "
         "be taken at values that are gone. Call backward() before updating, or compute the loss again. It was used at\n"
         f"  {node.place}"
     )
 
 
 def _position(x: Value, node: Node) -> int:
+    """Return which input of `node` is `x`, or -1 if `x` is its result."""
     return next((i for i, other in enumerate(node.inputs) if other is x), -1)
 
 

@@ -102,7 +102,6 @@ class Primitive:
         samples: Callable[[np.random.Generator], Iterable[Sample]],
         error_samples: Callable[[], Iterable[ErrorSample]],
         broadcasts: bool,
-        numpy: Sequence[Callable[..., Any]],
         diagnose: Callable[..., str] | None,
         name: str | None,
     ) -> None:
@@ -117,7 +116,6 @@ class Primitive:
         self.samples = samples
         self.error_samples = error_samples
         self.broadcasts = broadcasts
-        self.numpy = numpy
         self.diagnose = diagnose
         if isinstance(forward, np.ufunc):
             self.arrays = ["x"] if forward.nin == 1 else ["a", "b"]
@@ -243,7 +241,6 @@ def primitive(
             samples=samples,
             error_samples=error_samples,
             broadcasts=broadcasts,
-            numpy=numpy,
             diagnose=diagnose,
             name=name,
         )

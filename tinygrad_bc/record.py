@@ -243,18 +243,17 @@ class Graph:
     ) -> None:
         self.outputs = as_values(outputs, "outputs")
         self.inputs = list(inputs)
-        self._recorded = set(recorded_order(self.outputs, stop=self.inputs))
-        self.values = self._leaves_before_use()
+        recorded = recorded_order(self.outputs, stop=self.inputs)
+        self._recorded = set(recorded)
+        self.values = self._with_leaves(recorded)
         self._labels = self._choose_labels(names or {})
 
-    def _leaves_before_use(self) -> list[Value]:
+    def _with_leaves(self, recorded: list[Value]) -> list[Value]:
         ordered: dict[Value, None] = {}
-        for value in sorted(self._recorded, key=_tick):
-            for used in _node(value).values:
-                ordered.setdefault(used)
-            ordered.setdefault(value)
-        for output in self.outputs:
-            ordered.setdefault(output)
+        for value in recorded:
+            node: Any = value.node
+            ordered.update(dict.fromkeys([*node.values, value]))  # which leaves what is there already in its place
+        ordered.update(dict.fromkeys(self.outputs))
         return list(ordered)
 
     def _choose_labels(self, names: Mapping[str, Any]) -> dict[Value, str]:
@@ -346,8 +345,3 @@ class Graph:
                 f"array of shape {array.shape}: shapes are part of a record. Run the code again instead."
             )
         return array
-
-
-def _node(value: Value) -> Node:
-    assert value.node is not None
-    return value.node

@@ -12,20 +12,10 @@ import pytest
 from matplotlib.axis import Tick
 from matplotlib.text import Text
 
+from tinygrad_bc.data import FEATURES
 from tinygrad_bc.draw import confusion_matrices, feature_bars, feature_histograms, loss_curve, save_figure
 from tinygrad_bc.errors import MissingDependencyError, RenderError, ShapeError
 
-FEATURES = [
-    "clump_thickness",
-    "cell_size_uniformity",
-    "cell_shape_uniformity",
-    "marginal_adhesion",
-    "epithelial_cell_size",
-    "bare_nuclei",
-    "bland_chromatin",
-    "normal_nucleoli",
-    "mitoses",
-]
 MATRICES = {"training": [[311, 6], [4, 179]], "validation": [[125, 2], [1, 54]]}
 
 
