@@ -264,7 +264,7 @@ def draw_pictures(
     for value in tg.graph(passed.Loss):
         value.retains_grad = True
         if value.node is None and value.name is None:
-            value.name = "1 − Y"  # computed from a constant alone, it was not recorded
+            value.name = "(1 − Y)"  # computed from a constant alone, it was not recorded
     passed.Loss.backward()
     picture = tg.graph(passed.Loss, names=passed._asdict())
     charts = {
