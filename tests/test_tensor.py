@@ -425,9 +425,20 @@ def test_arguments_too_many_or_unknown_are_refused():
     for call in (lambda: tg.relu(x, 0.1), lambda: tg.maximum(x, 2.0, 5.0), lambda: tg.sum(x, 0, False, 99)):
         with pytest.raises(TypeError, match="was given"):
             call()
-    with pytest.raises(TypeError, match="dim") as caught:
-        tg.sum(x, dim=0)
-    assert "tg.sum(x, dim=0)" in caught.value.__notes__[0]
+    with pytest.raises(TypeError, match="axes by name") as caught:
+        tg.sum(x, axes=0)
+    assert "tg.sum(x, axes=0)" in str(caught.value)
+
+
+def test_arrays_by_name_and_the_names_of_pytorch():
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    np.testing.assert_array_equal(tg.sum(input=x, dim=0, keepdim=True).data, [[4.0, 6.0]])
+    np.testing.assert_array_equal(tg.subtract(x, other=1.0).data, x.data - 1)
+    np.testing.assert_array_equal(tg.subtract(b=1.0, a=x).data, x.data - 1)
+    np.testing.assert_array_equal(tg.sigmoid([0.0, 0.0]), [0.5, 0.5])
+    for call in (lambda: tg.subtract(x, 1.0, other=2.0), lambda: tg.sum(x, 0, dim=1)):
+        with pytest.raises(TypeError, match="was given"):
+            call()
 
 
 def test_numpy_arguments_mean_what_they_mean_in_numpy():

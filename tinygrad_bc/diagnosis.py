@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+import reprlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_bc.errors import IndexingError, ShapeError
+import numpy as np
+
+from tinygrad_bc.errors import IndexingError, LinAlgError, ShapeError, TinygradError
 from tinygrad_bc.record import Value, user_frame
 
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive
 
-__all__ = ["describe", "forward_error", "shapes_disagree", "user_line"]
+__all__ = ["call_error", "describe", "forward_error", "shapes_disagree", "user_line"]
 
 
-def describe(thing: Any, position: int) -> str:
-    """Return name and shape of an operand, for example ``W1 (15, 9)``; a plain number as itself."""
-    if isinstance(thing, Value):
-        return f"{thing.name or f'operand {position + 1}'} {thing.shape}"
-    return repr(thing)
+def describe(thing: Any, position: int | str) -> str:
+    """Return name and shape of an operand, for example ``W1 (15, 9)``; anything else as itself, shortened."""
+    if isinstance(thing, Value | np.ndarray):
+        title = position if isinstance(position, str) else f"operand {position + 1}"
+        return f"{getattr(thing, 'name', None) or title} {thing.shape}"
+    if isinstance(thing, list | tuple) and any(isinstance(x, Value | np.ndarray) for x in thing):
+        return f"[{', '.join(describe(x, i) for i, x in enumerate(thing))}]"
+    return reprlib.repr(thing)
 
 
 def user_line() -> str:
@@ -30,17 +37,39 @@ def user_line() -> str:
     return f"  {summary.filename}:{summary.lineno}: {summary.line}"
 
 
-def forward_error(
-    op: Primitive, inputs: Sequence[Any], params: dict[str, Any], error: ValueError | IndexError
-) -> ShapeError | IndexingError:
-    """Return the error to raise when NumPy refuses the inputs of `op`."""
+def forward_error(op: Primitive, inputs: Sequence[Any], params: dict[str, Any], error: Exception) -> TinygradError:
+    """Return the error to raise when the inputs of `op` are refused, by NumPy or by the operation itself."""
     operands = [describe(x, i) for i, x in enumerate(inputs)]
-    shapes = [x.shape if isinstance(x, Value) else () for x in inputs]
-    reason = op.diagnose(*shapes, **params) if op.diagnose else ""
+    shapes = [np.shape(x._data if isinstance(x, Value) else x) for x in inputs]
+    reason = op.diagnose(*shapes, **{**op.defaults, **params}) if op.diagnose else ""
     if not reason and op.broadcasts:
         reason = shapes_disagree(shapes)
-    kind = ShapeError if isinstance(error, ValueError) else IndexingError
-    return kind(f"{op.name}: {op.write(operands, params)}: {reason or error}\n{user_line()}")
+    return _located(f"{op.name}: {op.write(operands, {**op.defaults, **params})}", reason, error)
+
+
+def call_error(
+    name: str, takes: Sequence[str], inputs: Sequence[Any], params: dict[str, Any], error: Exception
+) -> TinygradError:
+    """Return the error to raise when a function made of operations refuses its arguments."""
+    if isinstance(error, TinygradError) and error.located:
+        return error
+    given = [describe(x, title) for x, title in itertools.zip_longest(inputs, takes[: len(inputs)], fillvalue="")]
+    given += [f"{key}={describe(x, key)}" for key, x in params.items()]
+    return _located(f"{name}({', '.join(given)})", "", error)
+
+
+def _located(call: str, reason: str, error: Exception) -> TinygradError:
+    """Return `error` as one of ours, which says what was called, why it failed, and the user's line."""
+    kind: type[TinygradError]
+    if isinstance(error, TinygradError):
+        kind = type(error)
+    elif isinstance(error, np.linalg.LinAlgError):
+        kind = LinAlgError
+    else:  # NumPy's error for a wrong axis is of both kinds
+        kind = ShapeError if isinstance(error, ValueError) else IndexingError
+    located = kind(f"{call}: {reason or error}\n{user_line()}")
+    located.located = True
+    return located
 
 
 def shapes_disagree(shapes: Sequence[tuple[int, ...]]) -> str:

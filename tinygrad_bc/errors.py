@@ -1,10 +1,13 @@
 """The exceptions a user can catch. Each says what was passed, what was expected, and the likely fix."""
 
+from numpy.linalg import LinAlgError as _LinAlgError
+
 __all__ = [
     "DTypeError",
     "DataError",
     "GradientError",
     "IndexingError",
+    "LinAlgError",
     "MissingDependencyError",
     "RenderError",
     "ShapeError",
@@ -15,6 +18,8 @@ __all__ = [
 class TinygradError(Exception):
     """Base class of every error that this package raises on purpose."""
 
+    located = False  # whether the message names the user's line already
+
 
 class ShapeError(TinygradError, ValueError):
     """The shapes given to an operation do not fit together."""
@@ -22,6 +27,10 @@ class ShapeError(TinygradError, ValueError):
 
 class IndexingError(TinygradError, IndexError):
     """An index points outside the array, or cannot index it."""
+
+
+class LinAlgError(TinygradError, _LinAlgError):
+    """A matrix does not have what is asked for: an inverse, a Cholesky factor."""
 
 
 class DTypeError(TinygradError, TypeError):

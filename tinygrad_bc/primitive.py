@@ -9,21 +9,29 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from enum import Enum
-from typing import Any
+from types import MethodType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_bc.diagnosis import forward_error, user_line
+from tinygrad_bc.diagnosis import call_error, forward_error, user_line
+from tinygrad_bc.errors import TinygradError
 from tinygrad_bc.record import PACKAGE_FILES, Node, Value, as_array, clock, user_frame
 
+if TYPE_CHECKING:
+    from tinygrad_bc.tensor import Tensor
+
 __all__ = [
+    "COMPOSITES",
     "COUNTERPARTS",
     "REGISTRY",
+    "Composite",
     "EachInput",
     "ErrorSample",
     "Mode",
     "Primitive",
     "Sample",
+    "composite",
     "mode",
     "primitive",
     "record",
@@ -46,10 +54,16 @@ mode: ContextVar[Mode] = ContextVar("tinygrad_bc.mode", default=Mode.GRADIENTS)
 REGISTRY: dict[str, Primitive] = {}
 """Every declared operation by name. The tests, the drawings and the tables of operations go through it."""
 
+COMPOSITES: dict[str, Composite] = {}
+"""Every function that is made of operations, by name."""
+
 COUNTERPARTS: dict[Callable[..., Any], Callable[..., Any]] = {}
 """What runs, and is recorded, when a NumPy function is called on a tensor."""
 
 Vjp = Callable[..., Any]
+
+SPELLINGS = {"dim": "axis", "keepdim": "keepdims"}
+"""PyTorch's names for what NumPy and the signatures here call by another; both are understood."""
 
 
 class Sample:
@@ -83,7 +97,20 @@ class EachInput:
         return (functools.partial(self.rule, i) for i in itertools.count())
 
 
-class Primitive:
+class _Operation:
+    """What primitives and composites have in common: as attributes of a class they are its methods."""
+
+    if TYPE_CHECKING:
+
+        def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Tensor]: ...
+
+    else:
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            return self if instance is None else MethodType(self, instance)
+
+
+class Primitive(_Operation):
     """One operation: everything the package knows about it.
 
     Calling it with arrays runs NumPy and returns an array; with a tensor among the inputs it returns
@@ -122,12 +149,18 @@ class Primitive:
             self.metadata: list[str] = []
             self.defaults: dict[str, Any] = {}
             self.variadic = False
+            self.__signature__ = inspect.Signature(
+                [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in self.arrays]
+            )
         else:
             parameters = inspect.signature(forward).parameters.values()
             self.arrays = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
             self.metadata = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-            self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+            self.defaults = {
+                p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
+            }
             self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self._metadata_names = frozenset(self.metadata)
         self.arity = sys.maxsize if self.variadic else len(self.arrays)
         self._check_declaration()
 
@@ -148,23 +181,42 @@ class Primitive:
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Run the operation on arrays, or on tensors and record it."""
-        if len(inputs) > self.arity:  # metadata may be given by position too, as in sum(x, 0)
-            if len(inputs) > self.arity + len(self.metadata):
-                takes = ", ".join(self.arrays + self.metadata)
-                raise TypeError(f"{self.name}({takes}) was given {len(inputs)} arguments")
-            params.update(zip(self.metadata, inputs[self.arity :]))
-            inputs = inputs[: self.arity]
+        if len(inputs) > self.arity or not params.keys() <= self._metadata_names:
+            inputs, params = self._bound(inputs, params)
+        while inputs and inputs[-1] is None:  # an optional array that is not given
+            inputs = inputs[:-1]
         for x in inputs:
+            if type(x) is np.ndarray:
+                continue
             if isinstance(x, Value):
                 return record(self, inputs, params)
-        return self.forward(*inputs, **params)
+            if not isinstance(x, _NUMBERS):
+                return self(*map(as_array, inputs), **params)  # a list of numbers is as good as an array
+        try:
+            return self.forward(*inputs, **params)
+        except (ValueError, IndexError) as error:
+            raise forward_error(self, inputs, params, error) from None
+
+    def _bound(self, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Sort out a call that gives metadata by position, arrays by name, or anything by PyTorch's name."""
+        takes = self.arrays + self.metadata
+        given = _respelled(params, takes)
+        if self.variadic:
+            bound, arrays = given, inputs
+        else:
+            bound = {**dict(zip(takes, inputs)), **given}
+            arrays = tuple(bound.pop(name) for name in self.arrays if name in bound)
+        if len(bound) + len(arrays) != len(inputs) + len(params) or not bound.keys() <= self._metadata_names:
+            raise TypeError(
+                f"{self.name}({', '.join(takes)}) was given {len(inputs)} arguments by position"
+                + (f" and {', '.join(params)} by name" if params else "")
+                + f"\n{user_line()}"
+            )
+        return arrays, bound
 
     def write(self, inputs: Sequence[str], params: dict[str, Any]) -> str:
         """Return the formula with the names of the inputs put in, and with metadata it does not mention."""
-        if self.variadic:
-            text = self.formula.format(inputs[0], all=", ".join(inputs), **params)
-        else:
-            text = self.formula.format(**dict(zip(self.arrays, inputs)), **params)
+        text = self.formula.format(inputs[0], all=", ".join(inputs), **dict(zip(self.arrays, inputs)), **params)
         extra = [
             f", {name}={params[name]}"
             for name in self.metadata
@@ -176,6 +228,15 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
+
+
+def _respelled(given: dict[str, Any], takes: Sequence[str]) -> dict[str, Any]:
+    """Return named arguments with PyTorch's names replaced by those of the parameters `takes`."""
+    spelled = {"input": takes[0], "other": takes[1] if len(takes) > 1 else "other", **SPELLINGS} if takes else SPELLINGS
+    return {name if name in takes else spelled.get(name, name): x for name, x in given.items()}
+
+
+_NUMBERS = (float, int, np.generic, np.ndarray)  # bool is an int
 
 
 def primitive(
@@ -252,6 +313,68 @@ def primitive(
             COUNTERPARTS[forward] = op
         COUNTERPARTS.update(dict.fromkeys(numpy, op))
         return op
+
+    return declare
+
+
+class Composite(_Operation):
+    """A function made of operations: it is recorded as what it is made of. Created by `composite`."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        formula: str,
+        samples: Callable[[np.random.Generator], Iterable[Sample]],
+        error_samples: Callable[[], Iterable[ErrorSample]],
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.name = function.__name__
+        self.function = function
+        self.formula = formula
+        self.samples = samples
+        self.error_samples = error_samples
+        self._takes = list(inspect.signature(function).parameters)
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        """Run the function on arrays, or on tensors."""
+        try:
+            return self.function(*inputs, **(_respelled(params, self._takes) if params else params))
+        except (TinygradError, ValueError, IndexError) as error:
+            raise call_error(self.name, self._takes, inputs, params, error) from None
+
+    def __repr__(self) -> str:
+        return f"<function {self.name} of operations>"
+
+
+def composite(
+    *,
+    formula: str = "",
+    samples: Callable[[np.random.Generator], Iterable[Sample]] = lambda _: (),
+    error_samples: Callable[[], Iterable[ErrorSample]] = tuple,
+    numpy: Sequence[Callable[..., Any]] = (),
+) -> Callable[[Callable[..., Any]], Composite]:
+    """Declare a public function that is made of operations: ``@composite(...)`` above it.
+
+    Like a primitive it is found by the tests, understands PyTorch's names of arguments, can be a
+    method, and its errors name the function, its arguments and the user's line: inside it, raise
+    ``ShapeError("what is wrong and what to do")`` and leave the rest to the decorator.
+
+    Parameters
+    ----------
+    formula
+        What it computes, in terms of its parameters: ``"mean((input − target)²)"``.
+    samples
+        As for a primitive; positional inputs that are floating-point arrays are differentiated. A function
+        that only sorts out the arguments of one primitive needs none: that has its own.
+    error_samples, numpy
+        As for a primitive.
+    """
+
+    def declare(function: Callable[..., Any]) -> Composite:
+        result = Composite(function, formula, samples, error_samples)
+        COMPOSITES[result.name] = result
+        COUNTERPARTS.update(dict.fromkeys(numpy, result))
+        return result
 
     return declare
 
