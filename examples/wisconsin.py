@@ -262,7 +262,8 @@ def draw_pictures(
     """Write the recorded graph and the charts; return their paths."""
     passed = training.network(tg.tensor(X, name="X"), tg.tensor(Y, name="Y"))
     for value in tg.graph(passed.Loss):
-        value.retains_grad = True
+        if isinstance(value, tg.Tensor) and value.requires_grad:
+            value.retain_grad()
         if value.node is None and value.name is None:
             value.name = "(1 − Y)"  # computed from a constant alone, it was not recorded
     passed.Loss.backward()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 import tinygrad_bc as tg
-from tinygrad_bc.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bc.errors import DTypeError, GradientError, GradientWarning, ShapeError
 from tinygrad_bc.primitive import REGISTRY, Sample, primitive
 
 
@@ -167,7 +167,9 @@ def test_only_leaves_keep_their_gradient_unless_asked():
     kept.retain_grad()
     (kept + dropped).sum().backward()
     np.testing.assert_array_equal(kept.grad.data, [1.0, 1.0])
-    assert dropped.grad is None
+    with pytest.warns(GradientWarning, match="only leaves keep theirs") as caught:
+        assert dropped.grad is None
+    assert "kept, dropped = x * 2, x * 3" in str(caught[0].message)
 
 
 def test_a_leaf_is_its_own_gradient():

@@ -48,7 +48,7 @@ def test_a_node_is_a_recipe():
     assert node.filename == __file__
     np.testing.assert_array_equal(node.op.forward(W.data, X.data), product.data)
     total = product.sum(axis=0)
-    assert total.node.params == {"axis": 0, "keepdims": False}
+    assert total.node.params == {"axis": 0, "keepdims": False, "dtype": None}
 
 
 def test_a_node_belongs_to_the_line_of_the_user_also_through_composed_operations():

@@ -137,10 +137,12 @@ def test_matmul_with_a_data_frame():
     df = OTHERS["DataFrame"]
     x = leaf([[1.0, 2.0], [3.0, 4.0]], "x")
     np.testing.assert_array_equal((x @ df).data, x.data @ df.to_numpy())
-    # DataFrame.__matmul__ turns any operand into an array before Python asks us: refused, not lost.
-    with pytest.raises(GradientError, match=r"tg\.tensor\(df\) @ t"):
-        df @ x
-    assert (tg.tensor(df) @ x).requires_grad
+    # DataFrame.__matmul__ would turn any operand into an array before Python asks us.
+    y = df @ x
+    assert y.requires_grad
+    np.testing.assert_array_equal(y.data, df.to_numpy() @ x.data)
+    np.testing.assert_array_equal((df.iloc[0] @ x).data, df.iloc[0].to_numpy() @ x.data)
+    assert isinstance(df @ df.T, pd.DataFrame)
 
 
 def test_subclasses_of_numbers_are_numbers():
@@ -208,7 +210,7 @@ def test_numpy_functions_keep_the_graph():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda x: np.arctan(x),
+        lambda x: np.cbrt(x),
         lambda x: np.add.reduce(x),
         lambda x: np.exp(x, out=np.zeros(2)),
         lambda x: np.median(x),
@@ -258,7 +260,7 @@ def test_T_reverses_all_axes():
     assert x.T.shape == (4, 3, 2)
     assert x.mT.shape == (2, 4, 3)
     assert leaf([1.0, 2.0]).T.shape == (2,)
-    with pytest.raises(ShapeError, match="no axes 0 and 5"):
+    with pytest.raises(ShapeError, match="axis 5 is out of bounds: the array has 3 axes"):
         x.transpose(0, 5)
 
 
@@ -422,7 +424,7 @@ def test_any_sequence_is_an_index_array_and_its_repeats_accumulate(key):
 
 def test_arguments_too_many_or_unknown_are_refused():
     x = leaf([1.0, 2.0], "x")
-    for call in (lambda: tg.relu(x, 0.1), lambda: tg.maximum(x, 2.0, 5.0), lambda: tg.sum(x, 0, False, 99)):
+    for call in (lambda: tg.relu(x, 0.1), lambda: tg.maximum(x, 2.0, 5.0), lambda: tg.logsumexp(x, 0, False, 99)):
         with pytest.raises(TypeError, match="was given"):
             call()
     with pytest.raises(TypeError, match="axes by name") as caught:
@@ -436,7 +438,10 @@ def test_arrays_by_name_and_the_names_of_pytorch():
     np.testing.assert_array_equal(tg.subtract(x, other=1.0).data, x.data - 1)
     np.testing.assert_array_equal(tg.subtract(b=1.0, a=x).data, x.data - 1)
     np.testing.assert_array_equal(tg.sigmoid([0.0, 0.0]), [0.5, 0.5])
-    for call in (lambda: tg.subtract(x, 1.0, other=2.0), lambda: tg.sum(x, 0, dim=1)):
+    with pytest.raises(TypeError, match=r"matmul\(a, b\): b is not given") as caught:
+        tg.matmul(x)
+    assert "tg.matmul(x)" in str(caught.value)
+    for call in (lambda: tg.multiply(x, 1.0, other=2.0), lambda: tg.sum(x, 0, dim=1)):
         with pytest.raises(TypeError, match="was given"):
             call()
 
@@ -447,8 +452,10 @@ def test_numpy_arguments_mean_what_they_mean_in_numpy():
     assert np.max(x, 0, None, True).shape == (1, 2)
     assert np.mean(x, axis=1, dtype=None).shape == (2,)
     np.testing.assert_array_equal(np.clip(x, a_min=1.5, a_max=2.5).data, np.clip(x.data, 1.5, 2.5))
-    with pytest.raises(GradientError, match=r"np\.sum\(dtype=\.\.\.\)"):
-        np.sum(x, 0, np.float32)
+    assert np.sum(x, 0, np.float32).dtype == np.float32
+    with pytest.raises(GradientError, match=r"np\.sum\(out=\.\.\.\)"):
+        np.sum(x, 0, out=np.empty(2))
+    assert np.std(x).item() == np.std(x.data)  # of the population, while tg.std is that of a sample
 
 
 def test_numpy_functions_without_a_counterpart_run_where_no_gradient_can_be_lost():

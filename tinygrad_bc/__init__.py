@@ -12,12 +12,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_bc import errors as errors
+from tinygrad_bc import linalg as linalg
 from tinygrad_bc import ops as ops
+from tinygrad_bc.anomaly import detect_anomaly as detect_anomaly
 from tinygrad_bc.autograd import grad as grad
 from tinygrad_bc.autograd import no_grad as no_grad
+from tinygrad_bc.derivatives import hessian as hessian
+from tinygrad_bc.derivatives import hvp as hvp
+from tinygrad_bc.derivatives import jacobian as jacobian
+from tinygrad_bc.derivatives import jvp as jvp
+from tinygrad_bc.derivatives import value_and_grad as value_and_grad
+from tinygrad_bc.derivatives import vjp as vjp
 from tinygrad_bc.ops import *
 from tinygrad_bc.primitive import ErrorSample as ErrorSample
 from tinygrad_bc.primitive import Sample as Sample
+from tinygrad_bc.primitive import composite as composite
 from tinygrad_bc.primitive import primitive as primitive
 from tinygrad_bc.tensor import Tensor as Tensor
 from tinygrad_bc.tensor import tensor as tensor
@@ -48,5 +57,8 @@ if not TYPE_CHECKING:  # or a type checker would believe that every name exists
 
 def __dir__() -> list[str]:
     """List what is public: the operations, and the names imported above as themselves."""
-    own = "errors ops grad no_grad ErrorSample Sample primitive Tensor tensor __version__"
+    own = """
+        __version__ ErrorSample Sample Tensor composite detect_anomaly errors grad hessian hvp jacobian jvp linalg
+        no_grad ops primitive tensor value_and_grad vjp
+    """
     return sorted([*own.split(), *_LATER, *dir(ops)])

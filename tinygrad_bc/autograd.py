@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from contextvars import Token
 from typing import Any, TypeVar
 
 import numpy as np
 
-from tinygrad_bc.diagnosis import describe
+from tinygrad_bc import anomaly
+from tinygrad_bc.diagnosis import describe, user_line
 from tinygrad_bc.errors import GradientError, ShapeError
-from tinygrad_bc.ops import add, astype, sum_to
+from tinygrad_bc.ops import astype, sum_to
 from tinygrad_bc.primitive import CAPTURE, OFF, Mode, constant, mode
 from tinygrad_bc.record import Array, Node, Value, as_array, as_values, recorded_order
 
@@ -62,38 +63,80 @@ def no_grad(function: Any = None) -> Any:
     return _SwitchMode(OFF) if function is None else _SwitchMode(OFF)(function)
 
 
-def backward(output: Value, gradient: Any = None) -> None:
+def backward(
+    output: Value,
+    gradient: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Value | Sequence[Value] | None = None,
+) -> None:
     """Compute the gradient of `output` and add it to ``.grad`` of the leaves it was computed from.
 
     Tensors asked to with ``retain_grad()`` get theirs too. `Tensor.backward` describes the parameters.
     """
-    results = _pull_back({output: _seed(output, gradient)}, wanted=None, symbolic=False)
+    wanted = None if inputs is None else dict.fromkeys(as_values(inputs, "backward: inputs"))
+    order = recorded_order([output])
+    for value in order:
+        if value.node is not None and value.node.spent:
+            raise _spent(value, value.node)
+    if create_graph:
+        with _SwitchMode(CAPTURE):
+            results = _pull_back({output: _seed(output, gradient, symbolic=True)}, wanted, symbolic=True)
+    else:
+        results = _pull_back({output: _seed(output, gradient)}, wanted, symbolic=False)
+    for i, value in enumerate(wanted or ()):
+        if value not in results:
+            raise GradientError(f"backward: {_unused(value, i)}")
     # New arrays and not `+=`: whoever kept a previous gradient keeps what was computed then. All sums before any
     # of them is stored: an error leaves every gradient as it was.
-    sums = [g if value.grad is None else _previous(value) + g for value, g in results.items()]
+    sums = [g if value._grad is None else _previous(value, create_graph) + g for value, g in results.items()]
     for value, total in zip(results, sums):
-        value.grad = constant(total)
+        value._grad = total if create_graph else constant(total)
+    if not (create_graph if retain_graph is None else retain_graph):
+        for value in order:
+            node: Any = value.node
+            node.spent = True
 
 
-def _previous(value: Value) -> Array:
+def _spent(value: Value, node: Node) -> GradientError:
+    return GradientError(
+        f"a backward pass has gone through {value.name or f'the result of `{node.op.name}`'} before, and a second one "
+        "would add the same gradients to .grad once more. Compute the loss again; or, if two losses share this "
+        "part and their gradients are to be added up, say so in the first call: backward(retain_graph=True). "
+        f"It was recorded at\n  {node.place}\nand backward() is called again in\n{user_line()}"
+    )
+
+
+def _unused(value: Value, i: int) -> str:
+    return (
+        f"no output was computed from input {describe(value, i)}, so it has no gradient. If another tensor has taken "
+        "its place on the way (W = W - ...), pass that one; if it may be unused, leave it out or, in tg.grad, pass "
+        f"allow_unused=True\n{user_line()}"
+    )
+
+
+def _previous(value: Value, symbolic: bool) -> Any:
     """Return the gradient that a value has so far; it may have been put there by hand."""
-    array = as_array(value.grad._data if isinstance(value.grad, Value) else value.grad)
+    array = as_array(value._grad._data if isinstance(value._grad, Value) else value._grad)
     if array.shape != value.shape:
         raise ShapeError(
             f"the .grad that {value.name or 'a tensor'} of shape {value.shape} has so far is of shape {array.shape}; "
             "a new gradient cannot be added to it. Set it to None first"
         )
-    return array
+    return value._grad if symbolic else array
 
 
 def grad(
     outputs: Value | Sequence[Value],
     inputs: Value | Sequence[Value],
     grad_outputs: Any = None,
+    retain_graph: bool | None = None,  # noqa: ARG001
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Any, ...]:
     """Return the gradients of the outputs' sum with respect to each input; nothing is stored in ``.grad``.
+
+    So it can be called again and again, also after ``backward()``: nothing is used up.
 
     Parameters
     ----------
@@ -103,6 +146,8 @@ def grad(
         With respect to what: leaves, or values computed on the way.
     grad_outputs : array, Tensor, or sequence of them, optional
         The cotangent of each output, of its shape. May be left out for outputs of one element: then it is 1.
+    retain_graph : bool, optional
+        Understood for PyTorch's sake; the graph is always retained here.
     create_graph : bool
         Whether to record the backward pass itself, so that the result can be differentiated again, drawn
         or run again. If True, everything in it is recorded, constants included.
@@ -134,20 +179,22 @@ def grad(
         raise GradientError(f"grad: {len(outputs)} outputs, but {len(grad_outputs)} grad_outputs")
     for i, value in enumerate(inputs):
         if not value._requires_grad:
-            raise GradientError(f"grad: input {describe(value, i)} does not require a gradient; {_HOW_TO_REQUIRE}")
+            raise GradientError(
+                f"grad: input {describe(value, i)} does not require a gradient; {_HOW_TO_REQUIRE}\n{user_line()}"
+            )
     seeds: dict[Value, Any] = {}
     for output, gradient in zip(outputs, grad_outputs, strict=True):
         seed = _seed(output, gradient, symbolic=create_graph)
         seeds[output] = seeds[output] + seed if output in seeds else seed
     if create_graph:
         with _SwitchMode(CAPTURE):
-            results = _pull_back(seeds, wanted=set(inputs), symbolic=True)
+            results = _pull_back(seeds, dict.fromkeys(inputs), symbolic=True)
     else:
-        arrays = _pull_back(seeds, wanted=set(inputs), symbolic=False)
+        arrays = _pull_back(seeds, dict.fromkeys(inputs), symbolic=False)
         results = {value: constant(g) for value, g in arrays.items()}
     for i, value in enumerate(inputs):
         if value not in results and not allow_unused:
-            raise GradientError(f"grad: no output was computed from input {describe(value, i)}, so it has no gradient")
+            raise GradientError(f"grad: {_unused(value, i)}")
     return tuple(results.get(value) for value in inputs)
 
 
@@ -161,13 +208,14 @@ def _seed(output: Value, gradient: Any, *, symbolic: bool = False) -> Any:
             f"{output.name or 'the output'} does not require a gradient: nothing that it was computed from does, "
             "or only by way of operations without a derivative (a comparison, a conversion to integers), or it was "
             f"computed inside no_grad(). For a parameter, {_HOW_TO_REQUIRE}; if `W = W - lr * dLoss_W` "
-            "inside no_grad() replaced a parameter by a plain tensor, write `W -= lr * dLoss_W`"
+            f"inside no_grad() replaced a parameter by a plain tensor, write `W -= lr * dLoss_W`\n{user_line()}"
         )
     if gradient is None:
         if output._data.size != 1:
             raise GradientError(
                 f"{output.name or 'the output'} has shape {output.shape}: only a single number has a gradient. "
-                "Reduce it first, for example with .sum() or .mean(), or pass the cotangent of each element"
+                "Reduce it first, for example with .sum() or .mean(), or pass the cotangent of each element: "
+                f"backward(gradient), an array of that shape\n{user_line()}"
             )
         one = np.empty(output.shape, output.dtype)
         one.fill(1)
@@ -176,13 +224,14 @@ def _seed(output: Value, gradient: Any, *, symbolic: bool = False) -> Any:
     if shape != output.shape:
         raise ShapeError(
             f"the gradient passed in has shape {shape}, but {output.name or 'the output'} has shape {output.shape}"
+            f"\n{user_line()}"
         )
     if symbolic:
         return gradient if isinstance(gradient, Value) else constant(as_array(gradient, output.dtype))
     return as_array(gradient._data if isinstance(gradient, Value) else gradient, output.dtype)
 
 
-def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: bool) -> dict[Value, Any]:
+def _pull_back(seeds: dict[Value, Any], wanted: dict[Value, None] | None, symbolic: bool) -> dict[Value, Any]:
     """Carry the cotangents of the outputs back to the values they were computed from.
 
     Parameters
@@ -197,6 +246,7 @@ def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: boo
     """
     order = recorded_order(seeds)
     needed = None if wanted is None else _computed_from(wanted, order)
+    inspect_cotangent = anomaly.inspector(order)
     results: dict[Value, Any] = {}
     cotangents = dict(seeds)
     # From the value recorded last to the first: what used a value was recorded after it, so the cotangent of
@@ -205,19 +255,24 @@ def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: boo
         g = cotangents.pop(value, None)
         if g is None:
             continue
+        if value.hooks is not None:
+            g = _hooked(value, g, symbolic)
         if value.retains_grad if wanted is None else value in wanted:
             results[value] = g
         node: Any = value.node
         op, inputs, params, tick = node.op, node.inputs, node.params, node.tick
         arguments = inputs if symbolic else [x._data if isinstance(x, Value) else x for x in inputs]
         y = value if symbolic else value._data
+        exposed = value._exposed
         if value._changed > tick:
-            raise _changed_since(value, node)
+            raise _changed_since([value], node)
         for x, like, vjp in zip(inputs, arguments, op.vjps):  # indices, at the end, have no VJP
             if not isinstance(x, Value):
                 continue
             if x._changed > tick:
-                raise _changed_since(x, node)
+                raise _changed_since([x], node)
+            if x._exposed:
+                exposed = True
             if not x._requires_grad or vjp is None or (needed is not None and x not in needed):
                 continue
             try:
@@ -229,9 +284,45 @@ def _pull_back(seeds: dict[Value, Any], wanted: set[Value] | None, symbolic: boo
                 raise
             if c.dtype is not like.dtype and c.dtype != like.dtype:
                 c = astype(c, like.dtype)
-            cotangents[x] = add(cotangents[x], c) if x in cotangents else c
-    results.update((leaf, g) for leaf, g in cotangents.items() if wanted is None or leaf in wanted)
+            if inspect_cotangent is not None:
+                inspect_cotangent(value, x, g, c)
+            cotangents[x] = cotangents[x] + c if x in cotangents else c
+        if exposed:
+            _refuse_changes_unseen(value, node)
+    for leaf, g in cotangents.items():
+        if wanted is None or leaf in wanted:
+            results[leaf] = g if leaf.hooks is None else _hooked(leaf, g, symbolic)
     return results if symbolic else _owned(results, seeds)
+
+
+def _hooked(value: Value, g: Any, symbolic: bool) -> Any:
+    """Return the cotangent of `value` after its hooks, each of which may replace it."""
+    for hook in list((value.hooks or {}).values()):
+        new = hook(g if symbolic else constant(g))
+        if new is None:
+            continue
+        shape = np.shape(new._data if isinstance(new, Value) else new)
+        if shape != value.shape:
+            raise ShapeError(
+                f"a hook of {describe(value, 0)} returned a gradient of shape {shape}; it must have the shape of the "
+                "tensor. To leave the gradient as it is, return None"
+            )
+        array = as_array(new._data if isinstance(new, Value) else new, value.dtype)
+        g = (new if isinstance(new, Value) else constant(array)) if symbolic else array
+    return g
+
+
+def _refuse_changes_unseen(value: Value, node: Node) -> None:
+    """Raise an error if an array that somebody has had in hand, by ``.data``, was written into since it was used.
+
+    NumPy does not tell who writes into an array. So the operation is run again: what comes out must be
+    what came out before.
+    """
+    arrays = [x._data if isinstance(x, Value) else x for x in node.inputs]
+    with np.errstate(all="ignore"):
+        again = node.op.forward(*arrays, **node.params)
+    if not np.array_equal(again, value._data, equal_nan=value.dtype.kind == "f"):
+        raise _changed_since([x for x in [*node.values, value] if x._exposed], node)
 
 
 def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
@@ -239,7 +330,7 @@ def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
     return len(shape) <= len(larger) and all(n in (1, m) for n, m in zip(shape, tail))
 
 
-def _computed_from(wanted: set[Value], order: list[Value]) -> set[Value]:
+def _computed_from(wanted: Iterable[Value], order: list[Value]) -> set[Value]:
     """Return `wanted` and the values in `order` that were computed from them."""
     path = set(wanted)
     for value in order:
@@ -264,13 +355,13 @@ def _owned(results: dict[Value, Any], seeds: dict[Value, Any]) -> dict[Value, Ar
     return results
 
 
-def _changed_since(x: Value, node: Node) -> GradientError:
-    position = _position(x, node)
-    title = describe(x, position) if x.name or position >= 0 else f"its result {x.shape}"
+def _changed_since(suspects: Sequence[Value], node: Node) -> GradientError:
+    positions = [_position(x, node) for x in suspects]
+    titles = [describe(x, i) if x.name or i >= 0 else f"its result {x.shape}" for x, i in zip(suspects, positions)]
     return GradientError(
-        f"{title} was changed after `{node.op.name}` had been recorded, so a gradient would "
-        "be taken at values that are gone. Call backward() before updating, or compute the loss again. It was used at\n"
-        f"  {node.place}"
+        f"{' or '.join(titles)} was changed after `{node.op.name}` had been recorded, so a gradient would "
+        "be taken at values that are gone. Call backward() before updating, or compute the loss again; to try other "
+        f"numbers, write into a copy, .data.copy(). It was used at\n  {node.place}"
     )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import reprlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_bc.errors import IndexingError, LinAlgError, ShapeError, TinygradError
+from tinygrad_bc.errors import DTypeError, IndexingError, LinAlgError, ShapeError, TinygradError
 from tinygrad_bc.record import Value, user_frame
 
 if TYPE_CHECKING:
@@ -20,9 +19,10 @@ __all__ = ["call_error", "describe", "forward_error", "shapes_disagree", "user_l
 
 def describe(thing: Any, position: int | str) -> str:
     """Return name and shape of an operand, for example ``W1 (15, 9)``; anything else as itself, shortened."""
-    if isinstance(thing, Value | np.ndarray):
+    if isinstance(thing, Value | np.ndarray) or hasattr(thing, "to_numpy"):
         title = position if isinstance(position, str) else f"operand {position + 1}"
-        return f"{getattr(thing, 'name', None) or title} {thing.shape}"
+        name = getattr(thing, "name", None)
+        return f"{name if isinstance(name, str) and name else title} {thing.shape}"
     if isinstance(thing, list | tuple) and any(isinstance(x, Value | np.ndarray) for x in thing):
         return f"[{', '.join(describe(x, i) for i, x in enumerate(thing))}]"
     return reprlib.repr(thing)
@@ -37,13 +37,20 @@ def user_line() -> str:
     return f"  {summary.filename}:{summary.lineno}: {summary.line}"
 
 
-def forward_error(op: Primitive, inputs: Sequence[Any], params: dict[str, Any], error: Exception) -> TinygradError:
+def forward_error(op: Primitive, inputs: Sequence[Any], params: dict[str, Any], error: Exception) -> Exception:
     """Return the error to raise when the inputs of `op` are refused, by NumPy or by the operation itself."""
+    if len(inputs) < op.required:
+        missing = ", ".join(op.arrays[len(inputs) : op.required])
+        return TypeError(f"{op.name}({', '.join(op.arrays)}): {missing} is not given\n{user_line()}")
     operands = [describe(x, i) for i, x in enumerate(inputs)]
     shapes = [np.shape(x._data if isinstance(x, Value) else x) for x in inputs]
-    reason = op.diagnose(*shapes, **{**op.defaults, **params}) if op.diagnose else ""
-    if not reason and op.broadcasts:
-        reason = shapes_disagree(shapes)
+    reason = ""
+    if isinstance(error, ValueError | IndexError) and not (isinstance(error, TinygradError) and str(error)):
+        reason = op.diagnose(*shapes, **{**op.defaults, **params}) if op.diagnose else ""
+        for i, (letter, x) in enumerate(zip(op.arrays, inputs)):  # "did you mean {b}.T?", with the user's name
+            reason = reason.replace(f"{{{letter}}}", getattr(x, "name", None) or f"(operand {i + 1})")
+        if not reason and op.broadcasts:
+            reason = shapes_disagree(shapes)
     return _located(f"{op.name}: {op.write(operands, {**op.defaults, **params})}", reason, error)
 
 
@@ -53,7 +60,7 @@ def call_error(
     """Return the error to raise when a function made of operations refuses its arguments."""
     if isinstance(error, TinygradError) and error.located:
         return error
-    given = [describe(x, title) for x, title in itertools.zip_longest(inputs, takes[: len(inputs)], fillvalue="")]
+    given = [describe(x, takes[i] if i < len(takes) else i) for i, x in enumerate(inputs)]
     given += [f"{key}={describe(x, key)}" for key, x in params.items()]
     return _located(f"{name}({', '.join(given)})", "", error)
 
@@ -65,6 +72,8 @@ def _located(call: str, reason: str, error: Exception) -> TinygradError:
         kind = type(error)
     elif isinstance(error, np.linalg.LinAlgError):
         kind = LinAlgError
+    elif isinstance(error, TypeError):
+        kind = DTypeError
     else:  # NumPy's error for a wrong axis is of both kinds
         kind = ShapeError if isinstance(error, ValueError) else IndexingError
     located = kind(f"{call}: {reason or error}\n{user_line()}")

@@ -3,9 +3,12 @@
 from numpy.linalg import LinAlgError as _LinAlgError
 
 __all__ = [
+    "AnomalyError",
+    "ArgumentError",
     "DTypeError",
     "DataError",
     "GradientError",
+    "GradientWarning",
     "IndexingError",
     "LinAlgError",
     "MissingDependencyError",
@@ -19,6 +22,10 @@ class TinygradError(Exception):
     """Base class of every error that this package raises on purpose."""
 
     located = False  # whether the message names the user's line already
+
+
+class ArgumentError(TinygradError, ValueError):
+    """An argument that is neither an array nor an axis has a value that is not among the possible ones."""
 
 
 class ShapeError(TinygradError, ValueError):
@@ -41,6 +48,10 @@ class GradientError(TinygradError, RuntimeError):
     """A gradient cannot be computed, or would be wrong if it were."""
 
 
+class AnomalyError(TinygradError, FloatingPointError):
+    """An operation made a NaN or an infinity, inside ``detect_anomaly()``."""
+
+
 class DataError(TinygradError, ValueError):
     """A table or file does not hold what it should; the message names file, row, column and value."""
 
@@ -51,3 +62,7 @@ class RenderError(TinygradError, RuntimeError):
 
 class MissingDependencyError(TinygradError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
+
+
+class GradientWarning(UserWarning):
+    """A gradient is asked for where there is none, and nothing says so."""

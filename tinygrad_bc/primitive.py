@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_bc import anomaly
 from tinygrad_bc.diagnosis import call_error, forward_error, user_line
 from tinygrad_bc.errors import TinygradError
 from tinygrad_bc.record import PACKAGE_FILES, Node, Value, as_array, clock, user_frame
@@ -100,14 +101,10 @@ class EachInput:
 class _Operation:
     """What primitives and composites have in common: as attributes of a class they are its methods."""
 
-    if TYPE_CHECKING:
+    __call__: Callable[..., Any]
 
-        def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Tensor]: ...
-
-    else:
-
-        def __get__(self, instance: Any, owner: Any = None) -> Any:
-            return self if instance is None else MethodType(self, instance)
+    def __get__(self, instance: Any, owner: Any = None) -> Callable[..., Tensor]:
+        return self if instance is None else MethodType(self, instance)
 
 
 class Primitive(_Operation):
@@ -146,6 +143,7 @@ class Primitive(_Operation):
         self.diagnose = diagnose
         if isinstance(forward, np.ufunc):
             self.arrays = ["x"] if forward.nin == 1 else ["a", "b"]
+            self.required = forward.nin
             self.metadata: list[str] = []
             self.defaults: dict[str, Any] = {}
             self.variadic = False
@@ -155,6 +153,7 @@ class Primitive(_Operation):
         else:
             parameters = inspect.signature(forward).parameters.values()
             self.arrays = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+            self.required = sum(p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty for p in parameters)
             self.metadata = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
             self.defaults = {
                 p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
@@ -183,6 +182,8 @@ class Primitive(_Operation):
         """Run the operation on arrays, or on tensors and record it."""
         if len(inputs) > self.arity or not params.keys() <= self._metadata_names:
             inputs, params = self._bound(inputs, params)
+        if params:  # a list could be changed by its owner before the backward pass
+            params = {name: tuple(x) if type(x) is list else x for name, x in params.items()}
         while inputs and inputs[-1] is None:  # an optional array that is not given
             inputs = inputs[:-1]
         for x in inputs:
@@ -194,7 +195,7 @@ class Primitive(_Operation):
                 return self(*map(as_array, inputs), **params)  # a list of numbers is as good as an array
         try:
             return self.forward(*inputs, **params)
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, TypeError) as error:
             raise forward_error(self, inputs, params, error) from None
 
     def _bound(self, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -216,7 +217,8 @@ class Primitive(_Operation):
 
     def write(self, inputs: Sequence[str], params: dict[str, Any]) -> str:
         """Return the formula with the names of the inputs put in, and with metadata it does not mention."""
-        text = self.formula.format(inputs[0], all=", ".join(inputs), **dict(zip(self.arrays, inputs)), **params)
+        operands = {**dict.fromkeys(self.arrays, "…"), **dict(zip(self.arrays, inputs))}  # some may be left out
+        text = self.formula.format(*inputs, all=", ".join(inputs), **operands, **params)
         extra = [
             f", {name}={params[name]}"
             for name in self.metadata
@@ -279,7 +281,7 @@ def primitive(
         NumPy functions of the same meaning: calling one of them on a tensor gets here.
     diagnose
         Called with the shapes of the inputs and the metadata when NumPy refuses them; returns what is
-        wrong and what may have been meant.
+        wrong and what may have been meant. ``{b}`` in it becomes the name of that input.
     name
         The name in the registry, where it differs from the function's.
 
@@ -310,7 +312,7 @@ def primitive(
             raise ValueError(f"an operation named {op.name!r} is declared already, in {REGISTRY[op.name].__module__}")
         REGISTRY[op.name] = op
         if isinstance(forward, np.ufunc):
-            COUNTERPARTS[forward] = op
+            COUNTERPARTS.setdefault(forward, op)
         COUNTERPARTS.update(dict.fromkeys(numpy, op))
         return op
 
@@ -333,14 +335,16 @@ class Composite(_Operation):
         self.formula = formula
         self.samples = samples
         self.error_samples = error_samples
-        self._takes = list(inspect.signature(function).parameters)
+        parameters = inspect.signature(function).parameters.values()
+        self._takes = [p.name for p in parameters]
+        self._titles = [p.name for p in itertools.takewhile(lambda p: p.kind is p.POSITIONAL_OR_KEYWORD, parameters)]
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Run the function on arrays, or on tensors."""
         try:
             return self.function(*inputs, **(_respelled(params, self._takes) if params else params))
         except (TinygradError, ValueError, IndexError) as error:
-            raise call_error(self.name, self._takes, inputs, params, error) from None
+            raise call_error(self.name, self._titles, inputs, params, error) from None
 
     def __repr__(self) -> str:
         return f"<function {self.name} of operations>"
@@ -421,12 +425,11 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
         else:
             params = _NO_PARAMS  # one empty dict for all nodes
             data = op.forward(*arrays)
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, TypeError) as error:
         raise forward_error(op, inputs, params, error) from None
-    except TypeError as error:
-        error.add_note(f"{op.name}: in\n{user_line()}")
-        raise
     recording = mode.get()
+    if anomaly.watching.get() and recording is not CAPTURE:  # a backward pass being recorded is watched as such
+        anomaly.inspect_result(op, inputs, data)
     if (requires_grad and recording is not OFF) or recording is CAPTURE:
         # The user's line is two calls up, unless the operation was called from inside this package.
         frame = _getframe(2)
@@ -449,4 +452,7 @@ def as_input(x: Any) -> Any:
         return float(x)
     if isinstance(x, int) and not isinstance(x, bool):
         return int(x)
-    return constant(as_array(x))
+    array = as_array(x)
+    result = constant(array)
+    result._exposed = array is x or array.base is not None  # the user's own memory, not a copy
+    return result

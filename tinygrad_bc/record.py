@@ -81,9 +81,11 @@ class Node:
     tick : int
         When it was recorded. A value exists before it is used, so sorting by tick sorts
         topologically.
+    spent : bool
+        Whether a backward pass has gone through it that was not asked to retain the graph.
     """
 
-    __slots__ = ("_code", "_instruction", "inputs", "op", "params", "tick")
+    __slots__ = ("_code", "_instruction", "inputs", "op", "params", "spent", "tick")
 
     def __init__(
         self, op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any], tick: int, frame: FrameType
@@ -92,6 +94,7 @@ class Node:
         self.inputs = inputs
         self.params = params
         self.tick = tick
+        self.spent = False
         # Where the user's code was. The line number is looked up when somebody asks for it: doing
         # that here would cost more than all the rest.
         self._code = frame.f_code
@@ -130,24 +133,26 @@ class Node:
 class Value:
     """An array and the recipe that made it. `Tensor` adds the methods that users call."""
 
-    __slots__ = ("__weakref__", "_changed", "_data", "_requires_grad", "grad", "name", "node", "retains_grad")
+    __slots__ = ("__weakref__", "_changed", "_data", "_exposed", "_grad", "_requires_grad", "hooks", "name", "node")
 
     _data: Any  # an ndarray, or the NumPy scalar that stands for a 0-d result until `data` is read
     _requires_grad: bool
     _changed: int  # the tick at which `data` was last replaced or updated in place; 0 if never
+    _exposed: bool  # whether somebody has been handed the array, and may have written into it
+    _grad: Any
     node: Node | None
-    grad: Any
     name: str | None
-    retains_grad: bool
+    hooks: dict[int, Any] | None  # what is called with the gradient of this value
 
     def __init__(self, data: Any, requires_grad: bool, node: Node | None, name: str | None = None) -> None:
         self._data = data
         self._requires_grad = requires_grad
         self._changed = 0
+        self._exposed = False
+        self._grad = None
         self.node = node
-        self.grad = None
         self.name = name
-        self.retains_grad = False
+        self.hooks = None
 
     @property
     def data(self) -> Array:
@@ -155,6 +160,7 @@ class Value:
         if not isinstance(self._data, np.ndarray):
             # NumPy turns 0-d results into scalars. That is undone here, once, and not at every operation.
             self._data = np.asarray(self._data)
+        self._exposed = True
         return self._data
 
     @data.setter
@@ -164,6 +170,11 @@ class Value:
             raise ShapeError(f"{self.name or 'this tensor'} has shape {self.shape}, the new data {array.shape}")
         self._data = array if array is self._data else np.array(array)
         self._changed = clock()
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether the gradient of this value is kept, though it is not a leaf."""
+        return self.hooks is not None and KEEP in self.hooks
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -176,6 +187,10 @@ class Value:
         """The element type."""
         dtype: np.dtype[Any] = self._data.dtype
         return dtype
+
+
+KEEP = -1
+"""The key among a value's hooks that says: keep the gradient."""
 
 
 def recorded_order(outputs: Iterable[Value], stop: Iterable[Value] = ()) -> list[Value]:
@@ -326,7 +341,7 @@ class Graph:
                 continue
             node = self.node(value)
             if node is None:
-                arrays[value] = value.data
+                arrays[value] = np.asarray(value._data)
             else:
                 inputs = [arrays[x] if isinstance(x, Value) else x for x in node.inputs]
                 arrays[value] = np.asarray(node.op.forward(*inputs, **node.params))

@@ -35,9 +35,9 @@ def draw(
     return np.asarray(x)
 
 
-def unary(**kind: bool) -> Samples:
-    """Return samples for an operation of one array; `kind` as in `draw`."""
-    return lambda rng: [Sample(draw(rng, shape, **kind)) for shape in UNARY_SHAPES]
+def unary(through: Callable[[Any], Any] = np.asarray, **kind: bool) -> Samples:
+    """Return samples for an operation of one array; `kind` as in `draw`, `through` maps into where it is defined."""
+    return lambda rng: [Sample(np.asarray(through(draw(rng, shape, **kind)))) for shape in UNARY_SHAPES]
 
 
 def binary(**kind: bool) -> Samples:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
+import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from tinygrad_bc import autograd, ops
+from tinygrad_bc.dataframes import let_products_through
 from tinygrad_bc.diagnosis import forward_error
-from tinygrad_bc.errors import DTypeError, GradientError, ShapeError
-from tinygrad_bc.primitive import COUNTERPARTS, OFF, Primitive, constant, mode, record, set_result_class
-from tinygrad_bc.record import Array, Value, as_array, clock
+from tinygrad_bc.errors import DTypeError, GradientError, GradientWarning, IndexingError, ShapeError
+from tinygrad_bc.primitive import COUNTERPARTS, OFF, REGISTRY, Primitive, constant, mode, record, set_result_class
+from tinygrad_bc.record import KEEP, Array, Value, as_array, clock
 
-__all__ = ["Tensor", "tensor"]
+__all__ = ["HookHandle", "Tensor", "tensor"]
+
+# The operations behind + - /; the functions of these names take PyTorch's options too.
+_add, _subtract, _divide = REGISTRY["add"], REGISTRY["subtract"], REGISTRY["divide"]
 
 
 def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
@@ -43,6 +50,7 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: s
     >>> W.shape
     (2, 2)
     """
+    let_products_through()
     source = data._data if isinstance(data, Value) else data
     if isinstance(source, list | tuple) and any(isinstance(x, Value) for x in source):
         raise DTypeError("a list of tensors would lose their history here: join them with tg.concatenate")
@@ -58,8 +66,6 @@ class Tensor(Value):
     ----------
     data : ndarray
         The values; the tensor's own memory.
-    grad : Tensor or None
-        The gradient that `backward` added up here; None as long as there was none.
     requires_grad : bool
         Whether operations on it are recorded.
     name : str or None
@@ -157,8 +163,7 @@ class Tensor(Value):
         if self._requires_grad:
             raise GradientError(
                 f"{self._title()} requires a gradient, and turning it into a NumPy array would lose its history. If "
-                "that is meant, write .detach().numpy(). To join tensors, use tg.concatenate. If pandas asked for it "
-                "(DataFrame @ tensor), write tg.tensor(df) @ t"
+                "that is meant, write .detach().numpy(). To join tensors, use tg.concatenate"
             )
         return np.array(self.data, dtype=dtype, copy=copy)
 
@@ -192,45 +197,101 @@ class Tensor(Value):
             raise GradientError(
                 f"{self._title()} was computed, and its history cannot be copied or pickled: take .detach() first"
             )
-        return _restored, (self.data, self._requires_grad, self.name, self.grad)
+        return _restored, (self.data, self._requires_grad, self.name, self._grad)
 
     # --- gradients ---------------------------------------------------------------------------------
 
-    def backward(self, gradient: Any = None) -> None:
+    @property
+    def grad(self) -> Any:
+        """The gradient that `backward` added up here, a tensor; None as long as there was none."""
+        if self._grad is None and self.node is not None and self._requires_grad and not self.retains_grad:
+            warnings.warn(
+                f"the gradient of {self._title()} is not kept: it was computed, by\n  {self.node.place}\nand only "
+                "leaves keep theirs. Call retain_grad() before backward(). If it was a parameter once, an update "
+                "(`W = W - lr * W.grad`) has put a new tensor in its place: inside tg.no_grad(), write "
+                "`W -= lr * W.grad`",
+                GradientWarning,
+                stacklevel=2,
+            )
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Any) -> None:
+        self._grad = gradient
+
+    def backward(
+        self,
+        gradient: Any = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Value | Sequence[Value] | None = None,
+    ) -> None:
         """Compute the gradient of this tensor and add it to ``.grad`` of every leaf that requires one.
 
         Parameters
         ----------
         gradient : array_like, optional
             The cotangent of this tensor, of its shape. May be left out for a single number: then it is 1.
+        retain_graph : bool, optional
+            Whether another backward pass through the same operations is meant to come, to be added to
+            the gradients of this one. By default it is refused, unless this pass is recorded itself.
+        create_graph : bool
+            Whether to record the pass, so that the gradients can be differentiated again.
+        inputs : Tensor or sequence of Tensor, optional
+            Which tensors get a gradient, in place of all leaves: each of them must.
 
         Raises
         ------
         GradientError
-            If this tensor does not require a gradient, is not a single number and no cotangent was given, or
-            if the data of a tensor was changed after the forward pass had used it.
+            If this tensor does not require a gradient, is not a single number and no cotangent was given,
+            if the data of a tensor was changed after the forward pass had used it, if a backward pass has
+            gone this way before, or if one of `inputs` is not reached.
         """
-        autograd.backward(self, gradient)
+        autograd.backward(self, gradient, retain_graph, create_graph, inputs)
 
     def retain_grad(self) -> None:
         """Let `backward` keep the gradient of this tensor too, though it is not a leaf."""
+        self._require_gradient("retain")
+        self.hooks = {**(self.hooks or {}), KEEP: _leave_alone}
+
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> HookHandle:
+        """Call `hook` with the gradient of this tensor whenever one is computed.
+
+        What it returns, unless it is None, takes the place of the gradient, for this tensor and for
+        those it was computed from. Hooks run in the order in which they were registered.
+
+        Returns
+        -------
+        HookHandle
+            ``handle.remove()`` takes the hook off again. Also a context manager: off at the end of the block.
+        """
+        self._require_gradient("pass to the hook")
+        handle = HookHandle(self)
+        self.hooks = {**(self.hooks or {}), handle.key: hook}
+        return handle
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set `requires_grad` and return the tensor itself."""
+        self.requires_grad = requires_grad
+        return self
+
+    def _require_gradient(self, what: str) -> None:
         if not self._requires_grad:
-            raise GradientError(f"{self._title()} does not require a gradient, so there will be none to retain")
-        self.retains_grad = True
+            raise GradientError(f"{self._title()} does not require a gradient, so there will be none to {what}")
 
     # --- operators ---------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Tensor:
-        return record(ops.add, (self, other))
+        return record(_add, (self, other))
 
     def __radd__(self, other: Any) -> Tensor:
-        return record(ops.add, (other, self))
+        return record(_add, (other, self))
 
     def __sub__(self, other: Any) -> Tensor:
-        return record(ops.subtract, (self, other))
+        return record(_subtract, (self, other))
 
     def __rsub__(self, other: Any) -> Tensor:
-        return record(ops.subtract, (other, self))
+        return record(_subtract, (other, self))
 
     def __mul__(self, other: Any) -> Tensor:
         return record(ops.multiply, (self, other))
@@ -239,10 +300,10 @@ class Tensor(Value):
         return record(ops.multiply, (other, self))
 
     def __truediv__(self, other: Any) -> Tensor:
-        return record(ops.divide, (self, other))
+        return record(_divide, (self, other))
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return record(ops.divide, (other, self))
+        return record(_divide, (other, self))
 
     def __pow__(self, other: Any) -> Tensor:
         return record(ops.power, (self, other))
@@ -313,19 +374,55 @@ class Tensor(Value):
     # --- updates in place --------------------------------------------------------------------------
 
     def __iadd__(self, other: Any) -> Tensor:
-        return self._update(ops.add, np.add, other)
+        return self._update(_add, np.add, other)
 
     def __isub__(self, other: Any) -> Tensor:
-        return self._update(ops.subtract, np.subtract, other)
+        return self._update(_subtract, np.subtract, other)
 
     def __imul__(self, other: Any) -> Tensor:
         return self._update(ops.multiply, np.multiply, other)
 
     def __itruediv__(self, other: Any) -> Tensor:
-        return self._update(ops.divide, np.divide, other)
+        return self._update(_divide, np.divide, other)
 
     def __ipow__(self, other: Any) -> Tensor:
         return self._update(ops.power, np.power, other)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if self.node is not None or mode.get() is not OFF:
+            raise GradientError(
+                f"{self._title()}[...] = ... would change numbers that recorded operations may need. Make a new "
+                "tensor, by tg.where(mask, value, x), tg.concatenate or tg.scatter_add; a parameter's elements can be "
+                "set inside tg.no_grad()"
+            )
+        data = self._own_memory()
+        try:
+            data[key] = value._data if isinstance(value, Value) else value
+        except (ValueError, IndexError, TypeError) as error:
+            raise IndexingError(f"{self._title()} of shape {self.shape} cannot be set so: {error}") from None
+        self._changed = clock()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.endswith("_") and not name.startswith("_"):
+            raise AttributeError(
+                f"a tensor has no {name}(): working in place would change numbers that recorded operations may need. "
+                "Inside tg.no_grad(), write `W -= ...`, `W[...] = ...` or `W.data = ...`; a gradient is cleared by "
+                "`W.grad = None` or model.zero_grad()",
+                name=name,
+                obj=self,
+            )
+        raise AttributeError(f"'Tensor' object has no attribute {name!r}", name=name, obj=self)
+
+    def _own_memory(self) -> Array:
+        """Return the data to be updated in place; refused where it is another tensor's too."""
+        data = np.asarray(self._data)
+        if isinstance(data.base, np.ndarray):
+            raise GradientError(
+                f"{self._title()} is a view of another tensor's memory (a part of it, or detached from it), which "
+                "would be changed unnoticed. Update that tensor, or a copy: tg.tensor(t)"
+            )
+        self._data = data
+        return data
 
     def _update(self, op: Primitive, ufunc: np.ufunc, other: Any) -> Tensor:
         """Update a leaf in place inside ``no_grad()``; elsewhere, `y += x` means `y = y + x`."""
@@ -337,12 +434,7 @@ class Tensor(Value):
                 )
             return record(op, (self, other))
         change = other._data if isinstance(other, Value) else as_array(other)
-        data = self.data
-        if isinstance(data.base, np.ndarray):
-            raise GradientError(
-                f"{self._title()} is a view of another tensor's memory (a part of it, or detached from it), which "
-                "would be changed unnoticed. Update that tensor, or a copy: tg.tensor(t)"
-            )
+        data = self._own_memory()
         try:
             ufunc(data, change, data)
         except ValueError as error:
@@ -352,7 +444,191 @@ class Tensor(Value):
         self._changed = clock()
         return self
 
-    # --- operations --------------------------------------------------------------------------------
+    # --- operations: the functions of the same name, this tensor being their first argument -------------
+
+    add = ops.add
+    sub = ops.sub
+    subtract = ops.subtract
+    rsub = ops.rsub
+    mul = ops.mul
+    multiply = ops.multiply
+    div = ops.div
+    divide = ops.divide
+    true_divide = ops.true_divide
+    floor_divide = ops.floor_divide
+    remainder = ops.remainder
+    fmod = ops.fmod
+    neg = ops.neg
+    negative = ops.negative
+    pow = ops.pow
+
+    eq = ops.eq
+    equal = ops.equal
+    ne = ops.ne
+    not_equal = ops.not_equal
+    lt = ops.lt
+    less = ops.less
+    le = ops.le
+    less_equal = ops.less_equal
+    gt = ops.gt
+    greater = ops.greater
+    ge = ops.ge
+    greater_equal = ops.greater_equal
+    logical_and = ops.logical_and
+    logical_or = ops.logical_or
+    logical_xor = ops.logical_xor
+    logical_not = ops.logical_not
+    bitwise_and = ops.bitwise_and
+    bitwise_or = ops.bitwise_or
+    bitwise_xor = ops.bitwise_xor
+    bitwise_not = ops.bitwise_not
+    isnan = ops.isnan
+    isinf = ops.isinf
+    isfinite = ops.isfinite
+
+    exp = ops.exp
+    expm1 = ops.expm1
+    log = ops.log
+    log1p = ops.log1p
+    log2 = ops.log2
+    log10 = ops.log10
+    sqrt = ops.sqrt
+    rsqrt = ops.rsqrt
+    square = ops.square
+    reciprocal = ops.reciprocal
+    sin = ops.sin
+    cos = ops.cos
+    tan = ops.tan
+    asin = ops.asin
+    arcsin = ops.arcsin
+    acos = ops.acos
+    arccos = ops.arccos
+    atan = ops.atan
+    arctan = ops.arctan
+    sinh = ops.sinh
+    cosh = ops.cosh
+    tanh = ops.tanh
+    asinh = ops.asinh
+    arcsinh = ops.arcsinh
+    acosh = ops.acosh
+    arccosh = ops.arccosh
+    atanh = ops.atanh
+    arctanh = ops.arctanh
+    erf = ops.erf
+    erfc = ops.erfc
+    abs = ops.abs
+    absolute = ops.absolute
+    sign = ops.sign
+    floor = ops.floor
+    ceil = ops.ceil
+    round = ops.round
+    trunc = ops.trunc
+    nan_to_num = ops.nan_to_num
+    astype = ops.astype
+
+    maximum = ops.maximum
+    minimum = ops.minimum
+    logaddexp = ops.logaddexp
+    atan2 = ops.atan2
+    arctan2 = ops.arctan2
+    xlogy = ops.xlogy
+    clamp = ops.clamp
+    clip = ops.clip
+    masked_fill = ops.masked_fill
+
+    sigmoid = ops.sigmoid
+    logsigmoid = ops.logsigmoid
+    softplus = ops.softplus
+    relu = ops.relu
+    leaky_relu = ops.leaky_relu
+    elu = ops.elu
+    gelu = ops.gelu
+    silu = ops.silu
+    softmax = ops.softmax
+    log_softmax = ops.log_softmax
+
+    sum = ops.sum
+    mean = ops.mean
+    var = ops.var
+    std = ops.std
+    prod = ops.prod
+    amax = ops.amax
+    amin = ops.amin
+    argmax = ops.argmax
+    argmin = ops.argmin
+    logsumexp = ops.logsumexp
+    norm = ops.norm
+    cumsum = ops.cumsum
+    cumprod = ops.cumprod
+    all = ops.all
+    any = ops.any
+
+    reshape = ops.reshape
+    view = ops.view
+    flatten = ops.flatten
+    ravel = ops.ravel
+    transpose = ops.transpose
+    swapaxes = ops.swapaxes
+    swapdims = ops.swapdims
+    permute = ops.permute
+    moveaxis = ops.moveaxis
+    movedim = ops.movedim
+    squeeze = ops.squeeze
+    unsqueeze = ops.unsqueeze
+    expand = ops.expand
+    expand_as = ops.expand_as
+    broadcast_to = ops.broadcast_to
+    tile = ops.tile
+    repeat = ops.repeat
+    repeat_interleave = ops.repeat_interleave
+    flip = ops.flip
+    fliplr = ops.fliplr
+    flipud = ops.flipud
+    roll = ops.roll
+    diag = ops.diag
+    diag_embed = ops.diag_embed
+    diagonal = ops.diagonal
+    tril = ops.tril
+    triu = ops.triu
+
+    index_select = ops.index_select
+    gather = ops.gather
+    scatter_add = ops.scatter_add
+    take = ops.take
+    take_along_dim = ops.take_along_dim
+    argsort = ops.argsort
+
+    matmul = ops.matmul
+    mm = ops.mm
+    mv = ops.mv
+    bmm = ops.bmm
+    dot = ops.dot
+    vdot = ops.vdot
+    inner = ops.inner
+    outer = ops.outer
+    ger = ops.ger
+    kron = ops.kron
+    trace = ops.trace
+    inverse = ops.inverse
+    det = ops.det
+    cholesky = ops.cholesky
+
+    # These return several tensors.
+    max: ClassVar[Callable[..., Any]] = ops.max
+    min: ClassVar[Callable[..., Any]] = ops.min
+    sort: ClassVar[Callable[..., Any]] = ops.sort
+    topk: ClassVar[Callable[..., Any]] = ops.topk
+    split: ClassVar[Callable[..., Any]] = ops.split
+    split_with_sizes: ClassVar[Callable[..., Any]] = ops.split_with_sizes
+    chunk: ClassVar[Callable[..., Any]] = ops.chunk
+    tensor_split: ClassVar[Callable[..., Any]] = ops.tensor_split
+    unbind: ClassVar[Callable[..., Any]] = ops.unbind
+    slogdet: ClassVar[Callable[..., Any]] = ops.slogdet
+    svd: ClassVar[Callable[..., Any]] = ops.svd
+
+    def where(self, condition: Any, other: Any) -> Tensor:
+        """Keep the elements where `condition` holds, and take those of `other` elsewhere."""
+        return ops.where(condition, self, other)
 
     @property
     def T(self) -> Tensor:
@@ -363,86 +639,6 @@ class Tensor(Value):
     def mT(self) -> Tensor:
         """The last two axes swapped."""
         return record(ops.matrix_transpose, (self,))
-
-    def exp(self) -> Tensor:
-        """Exponential, elementwise."""
-        return record(ops.exp, (self,))
-
-    def log(self) -> Tensor:
-        """Natural logarithm, elementwise."""
-        return record(ops.log, (self,))
-
-    def sqrt(self) -> Tensor:
-        """Square root, elementwise."""
-        return record(ops.sqrt, (self,))
-
-    def relu(self) -> Tensor:
-        """``max(x, 0)``, elementwise; its derivative at 0 is 0."""
-        return record(ops.relu, (self,))
-
-    def sigmoid(self) -> Tensor:
-        """``1 / (1 + exp(-x))``, elementwise, without overflow."""
-        return record(ops.sigmoid, (self,))
-
-    def tanh(self) -> Tensor:
-        """Hyperbolic tangent, elementwise."""
-        return record(ops.tanh, (self,))
-
-    def abs(self) -> Tensor:
-        """Absolute value, elementwise; its derivative at 0 is 0."""
-        return record(ops.abs, (self,))
-
-    def pow(self, exponent: Any) -> Tensor:
-        """``x ** exponent``, elementwise."""
-        return record(ops.power, (self, exponent))
-
-    def maximum(self, other: Any) -> Tensor:
-        """The larger of two, elementwise; ties share the gradient equally."""
-        return record(ops.maximum, (self, other))
-
-    def minimum(self, other: Any) -> Tensor:
-        """The smaller of two, elementwise; ties share the gradient equally."""
-        return record(ops.minimum, (self, other))
-
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        """Limit to the interval from `min` to `max`."""
-        return ops.clip(self, min, max)
-
-    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Sum over the given axes, all by default."""
-        return record(ops.sum, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Arithmetic mean over the given axes, all by default."""
-        return record(ops.mean, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Largest element over the given axes; ties share the gradient equally."""
-        return record(ops.max, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def min(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Smallest element over the given axes; ties share the gradient equally."""
-        return record(ops.min, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def reshape(self, *shape: int | Sequence[int]) -> Tensor:
-        """Return the elements in another shape, given as ``(3, -1)`` or ``3, -1``."""
-        return ops.reshape(self, *shape)
-
-    def permute(self, *dims: int | Sequence[int]) -> Tensor:
-        """Return the axes in another order, given as ``(2, 0, 1)`` or ``2, 0, 1``."""
-        return ops.permute(self, *dims)
-
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
-        """Swap two axes."""
-        return ops.transpose(self, dim0, dim1)
-
-    def broadcast_to(self, *shape: int | Sequence[int]) -> Tensor:
-        """Repeat to fill a shape."""
-        return ops.broadcast_to(self, *shape)
-
-    def astype(self, dtype: Any) -> Tensor:
-        """Convert to another element type; differentiable between floating-point types."""
-        return ops.astype(self, dtype)
 
     # --- NumPy's functions, called on tensors ------------------------------------------------------
 
@@ -478,6 +674,33 @@ def _without_history(function: Callable[..., Any], arguments: Any) -> Any:
     if isinstance(arguments, list | tuple):
         return type(arguments)(_without_history(function, x) for x in arguments)
     return arguments
+
+
+_hook_numbers = itertools.count()
+
+
+class HookHandle:
+    """What takes a hook off a tensor again."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = weakref.ref(tensor)
+        self.key = next(_hook_numbers)
+
+    def remove(self) -> None:
+        """Take the hook off; nothing happens if it is off already."""
+        tensor = self._tensor()
+        if tensor is not None and tensor.hooks is not None:
+            tensor.hooks = {key: hook for key, hook in tensor.hooks.items() if key != self.key} or None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+
+def _leave_alone(gradient: Tensor) -> None:
+    """Be the hook of a tensor that only retains its gradient."""
 
 
 def _restored(data: Array, requires_grad: bool, name: str | None, grad: Tensor | None) -> Tensor:

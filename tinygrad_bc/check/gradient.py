@@ -1,94 +1,95 @@
-"""The gradient of a function, checked against central differences."""
+"""Checking a gradient: every operation by itself, and the whole end to end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
 from tinygrad_bc.autograd import grad
-from tinygrad_bc.check.differences import central_differences
-from tinygrad_bc.errors import DTypeError, GradientError
-from tinygrad_bc.record import Array, as_values
+from tinygrad_bc.check.arrays import signed
+from tinygrad_bc.check.between import excused_by_kinks, lost_graph, wrong_between_operations
+from tinygrad_bc.check.end_to_end import check_end_to_end
+from tinygrad_bc.check.faults import faults_in
+from tinygrad_bc.check.judgement import Tolerance
+from tinygrad_bc.check.operations import Derivative, derivatives
+from tinygrad_bc.check.report import GradientReport
+from tinygrad_bc.check.run import Run, Settings, described
+from tinygrad_bc.record import Value, as_values, user_frame
 from tinygrad_bc.tensor import Tensor, tensor
 
-__all__ = ["GradcheckReport", "GradcheckRow", "gradcheck"]
+__all__ = ["assert_gradients", "default_seed", "gradcheck", "gradients"]
+
+Function = Callable[..., Any]
+
+default_seed: ContextVar[int] = ContextVar("tinygrad_bc.check.seed", default=0)
+"""What is drawn at random is drawn from this seed, if none is given. Fixed, so that a check that fails fails again."""
 
 
-class GradcheckRow(NamedTuple):
-    """What was found for one input: the element where the two gradients differ most beyond the tolerance."""
-
-    name: str
-    shape: tuple[int, ...]
-    ok: bool
-    worst: tuple[int, ...]
-    analytic: float
-    numeric: float
-
-    def __str__(self) -> str:
-        verdict = "ok   " if self.ok else "WRONG"
-        place = f"[{', '.join(map(str, self.worst))}]" if self.worst else ""
-        return (
-            f"{verdict} {self.name} {self.shape}: largest difference {abs(self.analytic - self.numeric):.2e} at "
-            f"{self.name}{place}: analytic {self.analytic:+.9e}, finite differences {self.numeric:+.9e}"
-        )
-
-
-class GradcheckReport(NamedTuple):
-    """The verdict on every input. True in a condition if all of them are right."""
-
-    rows: tuple[GradcheckRow, ...]
-    rtol: float
-    atol: float
-
-    def __bool__(self) -> bool:
-        return all(row.ok for row in self.rows)
-
-    def __str__(self) -> str:
-        wrong = sum(not row.ok for row in self.rows)
-        verdict = f"{wrong} of {len(self.rows)} gradients are WRONG" if wrong else "the gradients are right"
-        head = f"gradcheck: {verdict} (tolerance {self.atol:.0e} + {self.rtol:.0e} · |finite difference|)"
-        return "\n".join([head, *(f"  {row}" for row in self.rows)])
-
-    def __repr__(self) -> str:
-        return str(self)  # what pytest shows when `assert gradcheck(...)` fails
-
-
-def gradcheck(
-    fn: Callable[..., Any],
+def gradients(
+    fn: Function,
     inputs: Any,
     *,
-    eps: float = 1e-6,
-    rtol: float = 1e-5,
-    atol: float = 1e-7,
-) -> GradcheckReport:
-    """Compare the gradient of `fn` with central differences, element by element.
+    seed: int | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    second_order: bool = False,
+) -> GradientReport:
+    """Check the gradient of `fn`: every operation in it by itself, and the whole end to end.
 
-    The outputs are weighted with random numbers and added up, so that no two errors cancel.
+    Each vector-Jacobian product is compared, at the recorded values and for a random cotangent, with finite differences
+    of its own operation. So what is wrong is laid on one operation, and the usual mistakes are tried to explain it. The
+    gradient of the whole is compared with finite differences of `fn`, for random cotangents, and for
+    all of them where the Jacobian is small. Of large inputs a sample of elements is checked, and random directions in
+    which all move.
 
     Parameters
     ----------
     fn : callable
         From tensors to a tensor or a sequence of tensors.
     inputs : Tensor or sequence of Tensor
-        Where to check; float64. Those that do not require a gradient are passed on as they are.
-    eps : float
-        The step, for elements of size up to 1; for larger ones in proportion.
-    rtol, atol : float
-        A difference of up to ``atol + rtol * |finite difference|`` is accepted.
+        Where to check. Those that do not require a gradient are passed on as they are. In lower precision than
+        float64 the formulas are judged on a copy of the computation in float64, and the gradient's own
+        rounding errors beside that.
+    seed : int, optional
+        What is drawn at random is drawn from it. By default 0, or what ``pytest --gradcheck-seed`` says.
+    rtol, atol : float, optional
+        A difference of up to ``atol + rtol * |derivative|`` is accepted, and the error of the finite differences
+        on top. By default 1e-6, and 1e-9 times the largest derivative.
+    second_order : bool
+        Whether the gradient of the gradient is checked in the same way.
 
     Returns
     -------
-    GradcheckReport
-        True in a condition if the gradient is right; printed, it shows the worst element of each input.
+    GradientReport
+        True in a condition if nothing was found wrong. Printed, it says what is wrong, where and why, and what
+        was not checked.
 
     Raises
     ------
-    DTypeError
-        If an input to be checked is not float64: in less precision, differences say little.
     GradientError
-        If no input requires a gradient, or `fn` gives different results for the same inputs.
+        If no input requires a gradient, or `fn` gives different results for the same inputs, no numbers, or nothing
+        that depends on the inputs.
+    DTypeError
+        If `fn` returns something other than tensors.
+
+    Examples
+    --------
+    >>> x = tensor([0.5, 2.0], requires_grad=True, name="x")
+    >>> bool(gradients(lambda x: x.log() * x, x))
+    True
+    """
+    settings = Settings(default_seed.get() if seed is None else seed, Tolerance(rtol, atol), thorough=True)
+    names = _variables(user_frame(1).f_locals)
+    return _check(fn, as_values(inputs, "gradients: inputs"), settings, names, second_order)
+
+
+def gradcheck(fn: Function, inputs: Any, *, rtol: float = 1e-5, atol: float = 1e-7) -> GradientReport:
+    """Say whether the gradient of `fn` is right, end to end; the operations in it are looked at only if it is not.
+
+    Parameters and errors are those of `gradients`, which checks more.
 
     Examples
     --------
@@ -96,64 +97,97 @@ def gradcheck(
     >>> bool(gradcheck(lambda x: x.log() * x, x))
     True
     """
-    tensors = [_fresh(x) for x in as_values(inputs, "gradcheck: inputs")]
-    checked = [x for x in tensors if x.requires_grad]
-    if not checked:
-        raise GradientError("gradcheck: no input requires a gradient, so there is nothing to check")
-    for i, x in enumerate(checked):
-        if x.dtype != np.float64:
-            raise DTypeError(f"gradcheck: {_title(x, i)} is {x.dtype}; finite differences need float64")
-    outputs = as_values(fn(*tensors), "gradcheck: what fn returns")
-    rng = np.random.default_rng(0)
-    weights = [np.asarray(rng.uniform(0.5, 1.5, size=y.shape)) for y in outputs]
-    analytic = grad(outputs, checked, weights, allow_unused=True)
-    if all(g is None for g in analytic):
-        raise GradientError("gradcheck: what fn returns was not computed from the inputs it is given")
-    once, again = (_weighted(fn, tensors, weights) for _ in range(2))
-    if not np.isfinite(once):
-        raise GradientError(f"gradcheck: fn gives {once} at these inputs, where it has no derivative; move them")
-    if once != again:
-        raise GradientError("gradcheck: fn gives different results for the same inputs; seed what is random in it")
-    rows = [
-        _row(
-            _title(x, i),
-            x,
-            np.zeros(x.shape) if g is None else g.data,
-            _numeric(fn, tensors, x, weights, eps),
-            rtol,
-            atol,
-        )
-        for i, (x, g) in enumerate(zip(checked, analytic))
+    settings = Settings(default_seed.get(), Tolerance(rtol, atol), thorough=False)
+    return _check(fn, as_values(inputs, "gradcheck: inputs"), settings, {}, second_order=False)
+
+
+def assert_gradients(fn: Function, inputs: Any, **options: Any) -> None:
+    """Raise an AssertionError, whose message is the report, if the gradient of `fn` is wrong.
+
+    Parameters are those of `gradients`.
+    """
+    __tracebackhide__ = True
+    seed = options.pop("seed", None)
+    seed = default_seed.get() if seed is None else seed
+    report = gradients(fn, inputs, seed=seed, **options)
+    if not report:
+        raise AssertionError(f"{report}\nreproduce with pytest --gradcheck-seed={seed}")
+
+
+def _variables(local: Mapping[str, Any]) -> dict[int, str]:
+    return {id(thing): name for name, thing in local.items() if isinstance(thing, Value) and not name.startswith("_")}
+
+
+def _check(
+    fn: Function, inputs: Sequence[Tensor], settings: Settings, variables: Mapping[int, str], second_order: bool
+) -> GradientReport:
+    run = Run(fn, inputs, variables)
+    with np.errstate(all="ignore"):  # there are steps out of the domain of fn
+        return _report(run, settings, second_order)
+
+
+def _report(run: Run, settings: Settings, second_order: bool) -> GradientReport:
+    rng = settings.rng()
+    found: list[Derivative] = []
+    if settings.thorough:
+        found = list(derivatives(run.double.graph, rng, settings.tolerance))
+    totals, failure = check_end_to_end(run, settings)
+    wrong = bool(failure) or not all(total.ok for total in totals)
+    if wrong and not settings.thorough:
+        found = list(derivatives(run.double.graph, rng, Tolerance()))
+    faults = faults_in(found, run.double, run.names()) if wrong or settings.thorough else []
+    conventions = ""
+    if wrong and not faults and not failure and any(d.judgement.kinked.any() for d in found):
+        totals, conventions = excused_by_kinks(run, totals, settings)
+        wrong = not all(total.ok for total in totals)
+    if not run.is_double and not faults:  # what was recorded says nothing of what was not
+        failure = failure or lost_graph(run)
+    if wrong and not faults:
+        failure = failure or wrong_between_operations(run, settings)
+    return GradientReport(
+        totals=tuple(totals),
+        faults=tuple(faults),
+        derivatives=tuple(found),
+        failure="" if faults else failure,
+        seed=settings.seed,
+        not_checked=(*([conventions] if conventions else []), *_not_checked(run)),
+        second=_second_order(run, settings) if second_order else None,
+        looked_inside=settings.thorough or wrong,
+    )
+
+
+def _not_checked(run: Run) -> list[str]:
+    """Say what the check left out."""
+    found = []
+    others = [x for x in run.tensors if not x.requires_grad]
+    if others:
+        found.append(", ".join(f"{x.name or 'an input'} ({x.dtype}, requires no gradient)" for x in others))
+    flat = {node.op.name for value in run.graph if (node := run.graph.node(value)) and not node.op.differentiable}
+    if flat:
+        found.append(f"jumps of {', '.join(sorted(flat))}, whose derivative is taken to be 0")
+    unused = [name for name, x in zip(run.titles, run.checked) if x not in run.graph]
+    if unused:
+        found.append(f"{', '.join(unused)}: no output depends on it by way of the graph")
+    return found
+
+
+def _second_order(run: Run, settings: Settings) -> GradientReport | str:
+    outputs = [y for y in run.outputs if y._requires_grad]
+    rng = settings.rng()
+    seeds = [
+        tensor(signed(y.shape, rng).astype(y.dtype), requires_grad=True, name=f"g{i}" if i else "g")
+        for i, y in enumerate(outputs)
     ]
-    return GradcheckReport(tuple(rows), rtol, atol)
+    positions = [i for i, x in enumerate(run.tensors) if x.requires_grad]
 
+    def gradient(*arguments: Tensor) -> list[Tensor]:
+        cotangent, xs = arguments[: len(seeds)], arguments[len(seeds) :]
+        results = [y for y in as_values(run.fn(*xs), "fn") if y._requires_grad]
+        found = grad(results, [xs[i] for i in positions], list(cotangent), create_graph=True, allow_unused=True)
+        return [g for g in found if g is not None]
 
-def _fresh(x: Tensor) -> Tensor:
-    return tensor(x, requires_grad=x.requires_grad, name=x.name)
-
-
-def _title(x: Tensor, i: int) -> str:
-    return x.name or f"input {i}"
-
-
-def _weighted(fn: Callable[..., Any], tensors: Sequence[Tensor], weights: Sequence[Array]) -> float:
-    return float(sum((y.data * w).sum() for y, w in zip(as_values(fn(*tensors), "fn"), weights)))
-
-
-def _numeric(
-    fn: Callable[..., Any], tensors: Sequence[Tensor], x: Tensor, weights: Sequence[Array], eps: float
-) -> Array:
-    def function(data: Array) -> float:
-        moved = tensor(data, requires_grad=True, name=x.name)  # fn may itself ask for a gradient
-        return _weighted(fn, [moved if t is x else t for t in tensors], weights)
-
-    return central_differences(function, x.data, eps)
-
-
-def _row(name: str, x: Tensor, analytic: Array, numeric: Array, rtol: float, atol: float) -> GradcheckRow:
-    if not x.data.size:
-        return GradcheckRow(name, x.shape, True, (), 0.0, 0.0)
-    excess = np.abs(analytic - numeric) - (atol + rtol * np.abs(numeric))
-    excess = np.where(np.isnan(excess), np.inf, excess)
-    worst = tuple(int(i) for i in np.unravel_index(np.argmax(excess), x.shape))
-    return GradcheckRow(name, x.shape, bool(excess[worst] <= 0), worst, float(analytic[worst]), float(numeric[worst]))
+    names = {id(x): name for x, name in zip(run.checked, run.titles) if not name.startswith("input ")}
+    try:
+        return _check(gradient, [*seeds, *run.tensors], settings, names, second_order=False)
+    except Exception as error:  # a VJP that only works on arrays raises whatever NumPy does
+        return f"the gradient cannot be differentiated again: {described(error)}"

@@ -139,8 +139,8 @@ class Drawing(Graph):
         return f"<{'<br/>'.join(lines)}>"
 
     def _gradient(self, value: Value) -> str:
-        if value.grad is not None:
-            return f"grad: {describe_numbers(value.grad.data)}"
+        if value._grad is not None:
+            return f"grad: {describe_numbers(value._grad.data)}"
         expected = self.node(value) is None or value.retains_grad
         return f'<font color="{FAINT}"><i>grad: {"none" if expected else "not kept"}</i></font>'
 

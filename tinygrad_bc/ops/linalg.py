@@ -1,16 +1,35 @@
-"""Products of matrices."""
+"""Linear algebra: products, inverses, determinants, factorisations, and norms of matrices.
+
+Where a formula is not derived beside it, it is one of these:
+
+- M. B. Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
+  differentiation", 2008;
+- K. B. Petersen and M. S. Pedersen, "The Matrix Cookbook", 2012;
+- I. Murray, "Differentiation of the Cholesky decomposition", 2016, arXiv:1602.07527;
+- J. Townsend, "Differentiating the singular value decomposition", 2016.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_bc.errors import ShapeError
-from tinygrad_bc.ops.shape import reshape
-from tinygrad_bc.primitive import ErrorSample, Sample, primitive
+from tinygrad_bc.diagnosis import shapes_disagree
+from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, LinAlgError, ShapeError
+from tinygrad_bc.ops.elementwise import abs as _abs
+from tinygrad_bc.ops.elementwise import multiply
+from tinygrad_bc.ops.reduce import _as_in_numpy, _floating, amax, amin, vector_norm
+from tinygrad_bc.ops.reduce import sum as _sum
+from tinygrad_bc.ops.shape import concatenate, matrix_transpose, permute, reshape
+from tinygrad_bc.primitive import COUNTERPARTS, ErrorSample, Sample, composite, primitive
 
 Shape = tuple[int, ...]
+
+
+# --- products ------------------------------------------------------------------------------------
 
 
 def _as_matrices(g: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
@@ -24,7 +43,7 @@ def _as_matrices(g: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
     return g, a, b
 
 
-# For Y = A B:  dA = dY Bᵀ  and  dB = Aᵀ dY  (Giles, "Collected matrix derivative results", 2008, sec. 2.2.2).
+# For Y = A B:  dA = dY Bᵀ  and  dB = Aᵀ dY  (Giles, sec. 2.2.2).
 def _left_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     if a.ndim == b.ndim == 2:
         return matmul(g, b.mT)
@@ -49,10 +68,15 @@ def _diagnose(a: Shape, b: Shape) -> str:
         return f"the leading (batch) axes {a[:-2]} and {b[:-2]} do not broadcast"
     hint = ""
     if b[-1] == inner_a and len(b) > 1:
-        hint = f". Did you mean to transpose the second, `.{'T' if len(b) == 2 else 'mT'}`?"
+        hint = f". Did you mean {{b}}.{'T' if len(b) == 2 else 'mT'}?"
     elif len(a) > 1 and a[-2] == inner_b:
-        hint = f". Did you mean to transpose the first, `.{'T' if len(a) == 2 else 'mT'}`?"
-    return f"the inner lengths differ: the first has {inner_a} columns, the second {inner_b} rows{hint}"
+        hint = f". Did you mean {{a}}.{'T' if len(a) == 2 else 'mT'}?"
+    elif len(a) > 1 and a[-2] == b[-1]:
+        hint = ". Did you mean {b} @ {a}?"
+    return (
+        f"the inner lengths differ: the first has {inner_a} {'columns' if len(a) > 1 else 'elements'}, "
+        f"the second {inner_b} {'rows' if len(b) > 1 else 'elements'}{hint}"
+    )
 
 
 @primitive(
@@ -74,16 +98,20 @@ def _diagnose(a: Shape, b: Shape) -> str:
             ((4,), (2, 4, 3)),
             ((0, 4), (4, 2)),
             ((3, 0), (0, 2)),
+            ((0,), (0,)),
+            ((0, 3, 4), (4,)),
         ]
     ],
     error_samples=lambda: [
-        ErrorSample(np.ones((15, 9)), np.ones((500, 9)), error=ShapeError, match=r"transpose the second"),
-        ErrorSample(np.ones((2, 3)), np.ones((2, 4)), error=ShapeError, match=r"transpose the first"),
+        ErrorSample(np.ones((15, 9)), np.ones((500, 9)), error=ShapeError, match=r"Did you mean x1\.T\?"),
+        ErrorSample(np.ones((2, 3)), np.ones((2, 4)), error=ShapeError, match=r"Did you mean x0\.T\?"),
+        ErrorSample(np.ones((9, 15)), np.ones((500, 9)), error=ShapeError, match="Did you mean x1 @ x0?"),
+        ErrorSample(np.ones((2, 3)), np.ones(4), error=ShapeError, match=r"has 3 columns, the second 4 elements"),
         ErrorSample(np.ones((2, 3)), np.ones(()), error=ShapeError, match=r"for a number use `\*`"),
         ErrorSample(np.ones((2, 3, 4)), np.ones((3, 4, 5)), error=ShapeError, match="do not broadcast"),
     ],
     broadcasts=True,
-    numpy=[np.matmul],
+    numpy=[np.matmul, np.linalg.matmul],
     diagnose=_diagnose,
 )
 def matmul(a: Any, b: Any) -> Any:
@@ -91,3 +119,1039 @@ def matmul(a: Any, b: Any) -> Any:
     # np.dot is several times as fast as np.matmul where one of the lengths is 1.
     matrices = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == b.ndim == 2
     return np.dot(a, b) if matrices else np.matmul(a, b)
+
+
+def _check_axes(*wanted: tuple[Any, int]) -> None:
+    """Refuse arrays that do not have the number of axes that this product is for."""
+    kinds = {1: "a vector (1 axis)", 2: "a matrix (2 axes)", 3: "a batch of matrices (3 axes)"}
+    if any(np.ndim(x) != n for x, n in wanted):
+        raise ShapeError(
+            f"this product is of {' and '.join(kinds[n] for _, n in wanted)}; given were arrays of "
+            f"{' and '.join(str(np.ndim(x)) for x, _ in wanted)} axes. `@` takes vectors, matrices and batches alike"
+        )
+
+
+@composite(
+    formula="{x} @ {mat2}",
+    error_samples=lambda: [
+        ErrorSample(np.ones((2, 3)), np.ones(3), error=ShapeError, match="2 and 1 axes"),
+        ErrorSample(np.ones((2, 3)), np.ones((4, 3)), error=ShapeError, match=r"Did you mean x1\.T\?"),
+    ],
+)
+def mm(x: Any, mat2: Any) -> Any:
+    """Product of two matrices, and of nothing else."""
+    _check_axes((x, 2), (mat2, 2))
+    return matmul(x, mat2)
+
+
+@composite(
+    formula="{x} @ {mat2}",
+    error_samples=lambda: [
+        ErrorSample(np.ones((2, 3)), np.ones((3, 2)), error=ShapeError, match="2 and 2 axes"),
+        ErrorSample(np.ones((1, 2, 3)), np.ones((4, 3, 2)), error=ShapeError, match="does not broadcast"),
+    ],
+)
+def bmm(x: Any, mat2: Any) -> Any:
+    """Products of two batches of matrices, of shapes ``(b, n, m)`` and ``(b, m, p)``; batches do not broadcast."""
+    _check_axes((x, 3), (mat2, 3))
+    if np.shape(x)[0] != np.shape(mat2)[0]:
+        raise ShapeError(
+            f"the first is a batch of {np.shape(x)[0]} matrices, the second of {np.shape(mat2)[0]}, and bmm does not "
+            "broadcast; `@` does"
+        )
+    return matmul(x, mat2)
+
+
+@composite(
+    formula="{x} @ {vec}",
+    error_samples=lambda: [
+        ErrorSample(np.ones((2, 3)), np.ones((3, 1)), error=ShapeError, match="2 and 2 axes"),
+        ErrorSample(np.ones((2, 3)), np.ones(2), error=ShapeError, match=r"Did you mean x0\.T\?"),
+    ],
+)
+def mv(x: Any, vec: Any) -> Any:
+    """Product of a matrix and a vector."""
+    _check_axes((x, 2), (vec, 1))
+    return matmul(x, vec)
+
+
+@composite(
+    formula="{x} · {tensor}",
+    error_samples=lambda: [
+        ErrorSample(np.ones((2, 3)), np.ones(3), error=ShapeError, match="2 and 1 axes"),
+        ErrorSample(np.ones(2), np.ones(3), error=ShapeError, match="2 elements, the second 3"),
+    ],
+)
+def dot(x: Any, tensor: Any) -> Any:
+    """Sum of the products of two vectors' elements.
+
+    `numpy.dot`, called on tensors, has NumPy's meaning for arrays of any number of axes.
+    """
+    _check_axes((x, 1), (tensor, 1))
+    return matmul(x, tensor)
+
+
+vdot = dot  # of real numbers
+
+
+@composite(
+    formula="{x} {vec2}ᵀ",
+    samples=lambda rng: [
+        Sample(rng.normal(size=3), rng.normal(size=2)),
+        Sample(rng.normal(size=0), rng.normal(size=2)),
+    ],
+    error_samples=lambda: [ErrorSample(np.ones((2, 3)), np.ones(3), error=ShapeError, match="2 and 1 axes")],
+    numpy=[np.linalg.outer],
+)
+def outer(x: Any, vec2: Any) -> Any:
+    """Products of every element of one vector with every element of another, as a matrix."""
+    _check_axes((x, 1), (vec2, 1))
+    return multiply(reshape(x, -1, 1), vec2)
+
+
+ger = outer
+
+
+# For Y = Σ A B over the axes a_axes of A and b_axes of B, the cotangent is summed with the other factor over the axes
+# of Y that came from it. What remains is in the order of the axes of G and of that factor, and is put back.
+def _tensordot_left_vjp(g: Any, y: Any, a: Any, b: Any, axes: tuple[Shape, Shape]) -> Any:
+    summed_a, summed_b = axes
+    free_a, free_b = _remaining(a.ndim, summed_a), _remaining(b.ndim, summed_b)
+    result = _tensordot(g, b, axes=(tuple(range(len(free_a), g.ndim)), free_b))
+    return _put_in_order(result, (*free_a, *(summed_a[summed_b.index(j)] for j in sorted(summed_b))))
+
+
+def _tensordot_right_vjp(g: Any, y: Any, a: Any, b: Any, axes: tuple[Shape, Shape]) -> Any:
+    summed_a, summed_b = axes
+    free_a, free_b = _remaining(a.ndim, summed_a), _remaining(b.ndim, summed_b)
+    result = _tensordot(a, g, axes=(free_a, tuple(range(len(free_a)))))
+    return _put_in_order(result, (*(summed_b[summed_a.index(i)] for i in sorted(summed_a)), *free_b))
+
+
+def _remaining(ndim: int, axes: Shape) -> Shape:
+    return tuple(i for i in range(ndim) if i not in axes)
+
+
+def _put_in_order(x: Any, axes: Shape) -> Any:
+    """Return `x`, whose axes are those of another array in the order `axes`, in that array's own order."""
+    order = tuple(axes.index(i) for i in range(len(axes)))
+    return x if order == tuple(range(len(axes))) else permute(x, order)
+
+
+@primitive(
+    name="tensordot",
+    formula="tensordot({a}, {b}, {axes})",
+    vjps=[_tensordot_left_vjp, _tensordot_right_vjp],
+    samples=lambda rng: [
+        Sample(rng.normal(size=(2, 3, 4)), rng.normal(size=(3, 4, 2)), axes=((1, 2), (0, 1))),
+        Sample(rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 3, 2)), axes=((1, 2), (1, 0))),
+        Sample(rng.normal(size=(4, 2, 3)), rng.normal(size=(2, 3, 4)), axes=((2, 0), (1, 2))),
+        Sample(rng.normal(size=(2, 3)), rng.normal(size=(2,)), axes=((0,), (0,))),
+        Sample(rng.normal(size=(2, 3)), rng.normal(size=(2, 3)), axes=((1, 0), (1, 0))),
+        Sample(rng.normal(size=2), rng.normal(size=3), axes=((), ())),
+        Sample(rng.normal(size=()), rng.normal(size=3), axes=((), ())),
+        Sample(rng.normal(size=(2, 0)), rng.normal(size=(0, 3)), axes=((1,), (0,))),
+    ],
+)
+def _tensordot(a: Any, b: Any, *, axes: tuple[Shape, Shape]) -> Any:
+    return np.tensordot(a, b, axes)
+
+
+@composite(
+    error_samples=lambda: [
+        ErrorSample(np.ones((2, 3)), np.ones((2, 3)), dims=1, error=ShapeError, match="axis 1 of the first .* 3"),
+        ErrorSample(np.ones((2, 3)), np.ones(3), error=ShapeError, match="at most 1"),
+        ErrorSample(np.ones((2, 3)), np.ones(3), dims=-1, error=ShapeError, match="negative"),
+        ErrorSample(np.ones((2, 3)), np.ones(3), dims=([0, 1], [0]), error=ShapeError, match="2 axes .* and 1"),
+        ErrorSample(np.ones((2, 3)), np.ones(3), dims=([2], [0]), error=ShapeError, match="no axis 2"),
+        ErrorSample(np.ones((2, 2)), np.ones((2, 2)), dims=([0, 0], [0, 1]), error=ShapeError, match="twice"),
+    ],
+)
+def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
+    """Multiply two arrays and sum over axes of both.
+
+    Parameters
+    ----------
+    a, b : array_like
+        The factors. The result has their remaining axes, those of `a` first.
+    dims : int or pair of sequences of int
+        How many axes are summed, the last of `a` with the first of `b`; or the axes of `a`, and the axes
+        of `b` that they are summed with, in the same order. One of length 1 broadcasts, as in PyTorch.
+
+    Raises
+    ------
+    ShapeError
+        If there are no such axes, or their lengths differ.
+    """
+    shape_a, shape_b = np.shape(a), np.shape(b)
+    axes = _summed_axes(shape_a, shape_b, dims)
+    # What is multiplied by an axis of length 1 may as well be summed before.
+    alone_a = tuple(i for i, j in zip(*axes) if shape_b[j] == 1 != shape_a[i])
+    alone_b = tuple(j for i, j in zip(*axes) if shape_a[i] == 1 != shape_b[j])
+    a = _sum(a, axis=alone_a, keepdims=True) if alone_a else a
+    b = _sum(b, axis=alone_b, keepdims=True) if alone_b else b
+    return _tensordot(a, b, axes=axes)
+
+
+def _summed_axes(a: Shape, b: Shape, dims: Any) -> tuple[Shape, Shape]:
+    if hasattr(dims, "__index__"):
+        n = int(dims)
+        if n < 0:
+            raise ShapeError(f"dims={n} is negative; it is how many axes are summed, or which: ([...], [...])")
+        if n > min(len(a), len(b)):
+            raise ShapeError(
+                f"dims={n} asks for the last {n} axes of the first and the first {n} of the second; with "
+                f"{len(a)} and {len(b)} axes there are at most {min(len(a), len(b))}"
+            )
+        dims = range(len(a) - n, len(a)), range(n)
+    if len(dims) != 2:
+        raise ArgumentError(f"dims is a number of axes or a pair of sequences of axes, ([...], [...]); got {dims!r}")
+    axes_a, axes_b = (
+        _axes_of(shape, [part] if hasattr(part, "__index__") else part) for shape, part in zip((a, b), dims)
+    )
+    if len(axes_a) != len(axes_b):
+        raise ShapeError(f"{len(axes_a)} axes of the first and {len(axes_b)} of the second cannot be summed in pairs")
+    for i, j in zip(axes_a, axes_b):
+        if a[i] != b[j] and 1 not in (a[i], b[j]):
+            raise ShapeError(
+                f"axis {i} of the first has length {a[i]}, axis {j} of the second, with which it is summed, {b[j]}"
+            )
+    return axes_a, axes_b
+
+
+def _axes_of(shape: Shape, axes: Sequence[int]) -> Shape:
+    """Return axes counted from 0; refused where there is no such axis, or one stands twice."""
+    for i in axes:
+        if not -len(shape) <= i < len(shape):
+            raise ShapeError(f"there is no axis {i} in {shape}")
+    result = tuple(int(i) % len(shape) for i in axes)
+    if len(set(result)) < len(result):
+        raise ShapeError(f"an axis of {shape} stands twice in {tuple(axes)}")
+    return result
+
+
+@composite(
+    samples=lambda rng: [
+        Sample(rng.normal(size=3), rng.normal(size=3)),
+        Sample(rng.normal(size=(2, 3)), rng.normal(size=(4, 3))),
+        Sample(rng.normal(size=()), rng.normal(size=(4, 3))),
+    ],
+    error_samples=lambda: [ErrorSample(np.ones((2, 3)), np.ones((3, 2)), error=ShapeError, match="last axes")],
+    numpy=[np.inner],
+)
+def inner(x: Any, other: Any) -> Any:
+    """Sums of products over the last axis of both; of a number and an array, their product."""
+    a, b = np.shape(x), np.shape(other)
+    if not a or not b:
+        return multiply(x, other)
+    if a[-1] != b[-1]:
+        raise ShapeError(f"the last axes are summed over, and have the lengths {a[-1]} and {b[-1]}")
+    return _tensordot(x, other, axes=((len(a) - 1,), (len(b) - 1,)))
+
+
+@composite(
+    formula="{x} ⊗ {other}",
+    samples=lambda rng: [
+        Sample(rng.normal(size=(2, 3)), rng.normal(size=(3, 1))),
+        Sample(rng.normal(size=2), rng.normal(size=(2, 2))),
+        Sample(rng.normal(size=()), rng.normal(size=2)),
+    ],
+    numpy=[np.kron],
+)
+def kron(x: Any, other: Any) -> Any:
+    """Kronecker product: every element of `x` times all of `other`, as blocks of one array."""
+    a, b = np.shape(x), np.shape(other)
+    rank = max(len(a), len(b))
+    a, b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
+    blocks = multiply(reshape(x, [k for n in a for k in (n, 1)]), reshape(other, [k for m in b for k in (1, m)]))
+    return reshape(blocks, [n * m for n, m in zip(a, b)])
+
+
+def _trace_vjp(g: Any, y: Any, x: Any, offset: int, axis1: int, axis2: int) -> Any:
+    shape = [1] * x.ndim
+    n, m = shape[axis1], shape[axis2] = x.shape[axis1], x.shape[axis2]
+    diagonal = np.eye(n, m, offset, dtype=g.dtype)
+    diagonal = (diagonal if axis1 % x.ndim < axis2 % x.ndim else diagonal.T).reshape(shape)
+    kept = list(x.shape)
+    kept[axis1] = kept[axis2] = 1
+    return reshape(g, kept) * diagonal
+
+
+@primitive(
+    name="trace",
+    formula="tr({x})",
+    vjps=[_trace_vjp],
+    samples=lambda rng: [
+        Sample(rng.normal(size=(3, 3))),
+        Sample(rng.normal(size=(2, 4)), offset=1),
+        Sample(rng.normal(size=(3, 2, 4)), axis1=2, axis2=0, offset=-1),
+        Sample(rng.normal(size=(2, 3, 3)), axis1=-2, axis2=-1),
+        Sample(rng.normal(size=(0, 3))),
+    ],
+    error_samples=lambda: [ErrorSample(np.ones(3), error=ShapeError, match="at least two axes")],
+    diagnose=lambda x, **_: "a diagonal needs at least two axes" if len(x) < 2 else "",
+)
+def _trace(x: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    return np.trace(x, offset, axis1, axis2)
+
+
+@composite(
+    error_samples=lambda: [ErrorSample(np.ones((2, 3, 3)), error=ShapeError, match="offset=0, axis1, axis2")],
+)
+def trace(x: Any) -> Any:
+    """Sum of a matrix's diagonal. `numpy.trace`, called on tensors, takes batches too."""
+    if np.ndim(x) != 2:
+        raise ShapeError(
+            f"the trace is of a matrix (2 axes); this array has {np.ndim(x)}. For others there is "
+            "np.trace(x, offset=0, axis1, axis2), which works on tensors too"
+        )
+    return _trace(x)
+
+
+# --- inverse, solutions, determinants ------------------------------------------------------------
+
+
+def _checked(A: Any, square: bool = True) -> Any:
+    """Return a matrix, or a batch of them; refused where LAPACK cannot take it."""
+    A = np.asarray(A)
+    if A.ndim < 2:
+        raise ShapeError(f"a matrix is needed, with rows and columns; this has {A.ndim} axes")
+    if square and A.shape[-1] != A.shape[-2]:
+        raise ShapeError(f"a square matrix is needed; this has {A.shape[-2]} rows and {A.shape[-1]} columns")
+    if A.dtype == np.float16:
+        raise DTypeError("there is no linear algebra in float16: convert with .astype(np.float32)")
+    return A
+
+
+def _singular(A: Any) -> LinAlgError:
+    """Return the error for matrices of which at least one has no inverse."""
+    _check_finite(A)
+    ranks = np.linalg.matrix_rank(A)
+    where = tuple(int(i) for i in np.unravel_index(np.argmin(ranks), ranks.shape))
+    n = A.shape[-1]
+    return LinAlgError(
+        f"{_which(where)} is singular: of its {n} columns only {ranks[where]} are independent of each other, so it "
+        f"has no inverse. Leave out what depends on the rest, or add a small multiple of np.eye({n})"
+    )
+
+
+def _check_finite(A: Any) -> None:
+    """Say what keeps LAPACK from an answer, where it is this."""
+    if not np.isfinite(A).all():
+        raise LinAlgError("there are NaN or infinite elements in the matrix")
+
+
+def _which(where: Shape) -> str:
+    return f"the matrix at {list(where)} of the batch" if where else "the matrix"
+
+
+def _regular(rng: np.random.Generator, *shape: int) -> Any:
+    """Return matrices that are far from singular."""
+    return rng.normal(size=shape) / 2 + 2 * np.eye(shape[-1])
+
+
+def _not_square() -> list[ErrorSample]:
+    return [
+        ErrorSample(np.ones((3, 4)), error=ShapeError, match="3 rows and 4 columns"),
+        ErrorSample(np.ones(3), error=ShapeError, match="a matrix is needed"),
+    ]
+
+
+_SINGULAR = np.arange(9.0).reshape(3, 3)
+
+
+# For Y = A⁻¹:  Ā = −Yᵀ Ȳ Yᵀ  (Giles, sec. 2.2.3).
+@primitive(
+    formula="{A}⁻¹",
+    vjps=[lambda g, y, A: -matmul(matmul(y.mT, g), y.mT)],
+    samples=lambda rng: [
+        Sample(_regular(rng, 3, 3)),
+        Sample(_regular(rng, 2, 2, 2)),
+        Sample(_regular(rng, 1, 1)),
+        Sample(np.ones((0, 0))),
+        Sample(np.ones((0, 2, 2))),
+    ],
+    error_samples=lambda: [
+        *_not_square(),
+        ErrorSample(np.zeros((2, 2)), error=LinAlgError, match="singular: of its 2 columns only 0"),
+        ErrorSample(np.stack([np.eye(2), np.ones((2, 2))]), error=LinAlgError, match=r"matrix at \[1\] of the batch"),
+    ],
+    numpy=[np.linalg.inv],
+)
+def inv(A: Any) -> Any:
+    """Inverse of a square matrix, or of each in a batch."""
+    A = _checked(A)
+    try:
+        return np.linalg.inv(A)
+    except np.linalg.LinAlgError:
+        raise _singular(A) from None
+
+
+inverse = inv
+
+
+def _solve_left_vjp(g: Any, y: Any, A: Any, B: Any) -> Any:
+    return -matmul(_solve(matrix_transpose(A), g), y.mT)
+
+
+def _solve_right_vjp(g: Any, y: Any, A: Any, B: Any) -> Any:
+    return _solve(matrix_transpose(A), g)
+
+
+# For Y = A⁻¹ B:  B̄ = A⁻ᵀ Ȳ  and  Ā = −B̄ Yᵀ  (Giles, sec. 2.3.1).
+@primitive(
+    name="solve",
+    formula="solve({A}, {B})",
+    vjps=[_solve_left_vjp, _solve_right_vjp],
+    samples=lambda rng: [
+        Sample(_regular(rng, 3, 3), rng.normal(size=(3, 2))),
+        Sample(_regular(rng, 2, 2, 2), rng.normal(size=(2, 3))),
+        Sample(_regular(rng, 2, 2), rng.normal(size=(3, 2, 1))),
+        Sample(_regular(rng, 3, 3), rng.normal(size=(3, 0))),
+        Sample(np.ones((0, 0)), np.ones((0, 2))),
+    ],
+    error_samples=lambda: [
+        ErrorSample(np.ones((3, 4)), np.ones((3, 1)), error=ShapeError, match="3 rows and 4 columns"),
+        ErrorSample(np.eye(3), np.ones((4, 3)), error=ShapeError, match="as many rows as .* 3; it has 4"),
+        ErrorSample(_SINGULAR, np.ones((3, 1)), error=LinAlgError, match="singular: of its 3 columns only 2"),
+        ErrorSample(
+            _regular(np.random.default_rng(0), 2, 3, 3), np.ones((5, 3, 1)), error=ShapeError, match=r"\(batch\) axes"
+        ),
+    ],
+    broadcasts=True,
+)
+def _solve(A: Any, B: Any) -> Any:
+    A, B = _checked(A), _checked(B, square=False)
+    if A.shape[-1] != B.shape[-2]:
+        raise ShapeError(
+            f"the right-hand side has as many rows as the matrix, {A.shape[-1]}; it has {B.shape[-2]}"
+            + (". Did you mean to transpose it?" if B.shape[-1] == A.shape[-1] else "")
+        )
+    if shapes_disagree([A.shape[:-2], B.shape[:-2]]):
+        raise ShapeError(f"the leading (batch) axes {A.shape[:-2]} and {B.shape[:-2]} do not broadcast")
+    try:
+        return np.linalg.solve(A, B)
+    except np.linalg.LinAlgError:
+        raise _singular(A) from None
+
+
+@composite(
+    error_samples=lambda: [
+        ErrorSample(np.eye(3), np.ones(4), error=ShapeError, match="has 4 elements"),
+        ErrorSample(np.eye(3), np.ones(3), left=False, error=ShapeError, match="left=False"),
+        ErrorSample(np.ones((2, 2)), np.ones(2), error=LinAlgError, match="singular"),
+    ],
+)
+def solve(A: Any, B: Any, left: bool = True) -> Any:
+    """Return the solution X of ``A X = B``, or of ``X A = B`` with ``left=False``.
+
+    Parameters
+    ----------
+    A : array_like
+        A square matrix, or a batch ``(..., n, n)``.
+    B : array_like
+        The right-hand side: a vector if it has one axis, or the shape of `A` without its last axis; otherwise a
+        matrix ``(..., n, k)``, whose batch axes broadcast against those of `A`. This is PyTorch's rule; for
+        `numpy.linalg.solve` on tensors, only one axis is a vector.
+    left : bool
+        On which side of X the matrix stands.
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix is singular.
+    ShapeError
+        If `A` is not square, or `B` does not fit.
+    """
+    shape_a, shape_b = np.shape(A), np.shape(B)
+    if len(shape_b) != 1 and not (len(shape_b) == len(shape_a) - 1 and shape_b == shape_a[:-1]):
+        return _solve(A, B) if left else matrix_transpose(_solve(matrix_transpose(A), matrix_transpose(B)))
+    if not left:
+        raise ShapeError("left=False needs a matrix on the right-hand side; for a vector, pass A.mT instead")
+    return _solve_vector(A, B)
+
+
+def _solve_vector(A: Any, B: Any) -> Any:
+    if np.shape(A)[-1:] != np.shape(B)[-1:]:
+        raise ShapeError(f"the right-hand side has {np.shape(B)[-1]} elements, the matrix the shape {np.shape(A)}")
+    solution = _solve(A, reshape(B, (*np.shape(B), 1)))
+    return reshape(solution, solution.shape[:-1])
+
+
+def _numpy_solve(a: Any, b: Any) -> Any:
+    return _solve_vector(a, b) if np.ndim(b) == 1 else _solve(a, b)
+
+
+def _inverse_for(what: str, A: Any) -> Any:
+    """Return the inverse that a derivative needs."""
+    try:
+        return inv(A)
+    except LinAlgError:
+        raise GradientError(
+            f"{what} is computed from the inverse of the matrix, and at a singular matrix, as here, there is none"
+        ) from None
+
+
+def _as_factor(g: Any) -> Any:
+    """Return a number per matrix so that it multiplies the matrices."""
+    return reshape(g, (*g.shape, 1, 1))
+
+
+def _factored(A: Any) -> tuple[Any, Any, Any, Any]:
+    """Return U, the singular values and Vᵀ of square matrices, and det(U) det(V), which is 1 or −1."""
+    _check_finite(A)
+    U, S, Vh = np.linalg.svd(A)
+    return U, S, Vh, np.sign(np.linalg.det(U) * np.linalg.det(Vh))[..., None, None]
+
+
+def _products_without(S: Any, omitted: Any) -> Any:
+    """Return the products of those numbers of S that are not omitted: one for each row of the mask."""
+    return np.where(omitted, S.dtype.type(1), S[(..., *[None] * (omitted.ndim - 1), slice(None))]).prod(axis=-1)
+
+
+# The third derivative of det in the directions G, H and K is, with X = A⁻¹ and t(G, H) = tr(X G X H),
+# det(A) (t(G) t(H) t(K) − t(G) t(H, K) − t(H) t(G, K) − t(K) t(G, H) + t(G, H, K) + t(H, G, K)).
+def _curvature_vjp(g: Any, y: Any, A: Any, H: Any) -> Any:
+    X = _inverse_for("the third derivative of det", A)
+    XG, XH = matmul(X, g), matmul(X, H)
+    t, u, v = (_as_factor(_trace(m, axis1=-2, axis2=-1)) for m in (XG, XH, matmul(XG, XH)))
+    products = matmul(XG, XH) + matmul(XH, XG) - u * XG - t * XH
+    return _as_factor(det(A)) * (matmul(products, X) + (t * u - v) * X).mT
+
+
+def _curvature_direction_vjp(g: Any, y: Any, A: Any, H: Any) -> Any:
+    return _det_curvature(A, g)  # a second derivative is symmetric
+
+
+@primitive(
+    name="det_curvature",
+    formula="∂cof({A})·{H}",
+    vjps=[_curvature_vjp, _curvature_direction_vjp],
+    samples=lambda rng: [
+        Sample(_regular(rng, 3, 3), rng.normal(size=(3, 3))),
+        Sample(_regular(rng, 3, 3)[[1, 0, 2]], rng.normal(size=(3, 3))),
+        Sample(_regular(rng, 2, 2, 2), rng.normal(size=(2, 2, 2))),
+        Sample(_regular(rng, 1, 1), rng.normal(size=(1, 1))),
+        Sample(np.ones((0, 0)), np.ones((0, 0))),
+    ],
+)
+def _det_curvature(A: Any, H: Any) -> Any:
+    """The change of the cofactors of A in the direction H: det's second derivative, times H."""
+    # In the basis of the singular vectors, where A is diagonal, cofactor (i, j) changes with element (j, i), and
+    # those on the diagonal with each other; no division again.
+    U, S, Vh, orientation = _factored(A)
+    one = np.eye(S.shape[-1], dtype=bool)
+    pairs = np.where(one, S.dtype.type(0), _products_without(S, one[:, None] | one))
+    M = U.mT @ H @ Vh.mT
+    diagonal = (pairs @ M.diagonal(0, -2, -1)[..., None]) * one
+    return orientation * (U @ (diagonal - pairs * M.mT) @ Vh)
+
+
+def _cofactors_vjp(g: Any, y: Any, A: Any) -> Any:
+    return _det_curvature(A, g)
+
+
+@primitive(
+    name="cofactors",
+    formula="cof({A})",
+    vjps=[_cofactors_vjp],
+    samples=lambda rng: [
+        Sample(_regular(rng, 3, 3)),
+        Sample(_regular(rng, 2, 2, 2)),
+        Sample(_regular(rng, 1, 1)),
+        Sample(np.eye(2)),
+        Sample(np.ones((0, 0))),
+        Sample(np.ones((0, 2, 2))),
+    ],
+    error_samples=_not_square,
+)
+def _cofactors(A: Any) -> Any:
+    # For A = U S Vᵀ it is det(U) det(V) U cof(S) Vᵀ, and cof(S) has the products of all other singular values:
+    # no division, so it is right for singular matrices too.
+    U, S, Vh, orientation = _factored(_checked(A))
+    return orientation * ((U * _products_without(S, np.eye(S.shape[-1], dtype=bool))[..., None, :]) @ Vh)
+
+
+# For y = det(A):  Ā = ȳ cof(A), which is ȳ det(A) A⁻ᵀ for invertible ones  (Giles, sec. 2.2.4; Cookbook, eq. 46–49).
+@primitive(
+    formula="det({A})",
+    vjps=[lambda g, y, A: _as_factor(g) * _cofactors(A)],
+    samples=lambda rng: [
+        Sample(_regular(rng, 3, 3)),
+        Sample(_regular(rng, 2, 2, 2)),
+        Sample(_regular(rng, 1, 1)),
+        Sample(np.array([[0.0, 1.5], [-2.0, 0.0]])),
+        Sample(np.ones((0, 0))),
+        Sample(np.ones((0, 2, 2))),
+    ],
+    error_samples=_not_square,
+    numpy=[np.linalg.det],
+)
+def det(A: Any) -> Any:
+    """Determinant of a square matrix, or of each in a batch.
+
+    The gradient, which is the matrix of cofactors, and the second derivative are right at singular matrices too.
+    Derivatives of higher order are computed at invertible ones, and refused elsewhere (`GradientError`).
+    """
+    return np.linalg.det(_checked(A))
+
+
+# For y = log|det(A)|:  Ā = ȳ A⁻ᵀ  (Cookbook, eq. 57).
+@primitive(
+    name="logabsdet",
+    formula="log|det({A})|",
+    vjps=[lambda g, y, A: _as_factor(g) * _inverse_for("the derivative of log|det|", A).mT],
+    samples=lambda rng: [
+        Sample(_regular(rng, 3, 3)),
+        Sample(_regular(rng, 2, 2, 2)),
+        Sample(-_regular(rng, 1, 1)),
+        Sample(np.ones((0, 0))),
+    ],
+    error_samples=_not_square,
+)
+def _logabsdet(A: Any) -> Any:
+    return np.linalg.slogdet(_checked(A)).logabsdet
+
+
+@primitive(
+    name="sign_of_det",
+    formula="sign(det({A}))",
+    vjps=None,
+    samples=lambda rng: [Sample(_regular(rng, 3, 3)), Sample(-_regular(rng, 2, 3, 3)), Sample(_SINGULAR)],
+    error_samples=_not_square,
+)
+def _sign_of_det(A: Any) -> Any:
+    return np.linalg.slogdet(_checked(A)).sign
+
+
+class Slogdet(NamedTuple):
+    """Sign and logarithm of a determinant: ``det = sign * exp(logabsdet)``."""
+
+    sign: Any
+    logabsdet: Any
+
+
+@composite(error_samples=_not_square, numpy=[np.linalg.slogdet])
+def slogdet(A: Any) -> Any:
+    """Sign of the determinant, and logarithm of its absolute value, which do not overflow.
+
+    At a singular matrix they are 0 and −∞, and there is no gradient (`GradientError`).
+    """
+    return Slogdet(_sign_of_det(A), _logabsdet(A))
+
+
+# --- factorisations ------------------------------------------------------------------------------
+
+
+# For A = L Lᵀ:  Ā = L⁻ᵀ Φ(Lᵀ L̄) L⁻¹, made symmetric, where Φ takes the lower triangle and halves the diagonal
+# (Murray).
+def _cholesky_vjp(g: Any, y: Any, A: Any) -> Any:
+    n = A.shape[-1]
+    phi = np.tri(n, dtype=g.dtype) - np.eye(n, dtype=g.dtype) / 2
+    half = _solve(y.mT, matmul(y.mT, g) * phi)
+    result = _solve(y.mT, half.mT)
+    return (result + result.mT) * 0.5
+
+
+def _positive_definite(rng: np.random.Generator, *shape: int) -> Any:
+    x = rng.normal(size=shape) / 2
+    return x @ x.mT + 2 * np.eye(shape[-1])
+
+
+@primitive(
+    name="cholesky",
+    formula="cholesky({A})",
+    vjps=[_cholesky_vjp],
+    samples=lambda rng: [
+        Sample(_positive_definite(rng, 3, 3)),
+        Sample(_positive_definite(rng, 2, 2, 2)),
+        Sample(_positive_definite(rng, 1, 1)),
+        Sample(np.ones((0, 0))),
+        Sample(np.ones((0, 2, 2))),
+    ],
+    error_samples=lambda: [
+        *_not_square(),
+        ErrorSample(-np.eye(2), error=LinAlgError, match="not positive definite: its smallest eigenvalue is -1"),
+    ],
+)
+def _cholesky(A: Any) -> Any:
+    A = _checked(A)
+    symmetric = (A + A.mT) / 2
+    try:
+        return np.linalg.cholesky(symmetric)
+    except np.linalg.LinAlgError:
+        raise _not_positive_definite(symmetric) from None
+
+
+def _not_positive_definite(A: Any) -> LinAlgError:
+    _check_finite(A)
+    smallest = np.linalg.eigvalsh(A)[..., 0]
+    where = tuple(int(i) for i in np.unravel_index(np.argmin(smallest), smallest.shape))
+    return LinAlgError(
+        f"{_which(where)} is not positive definite: its smallest eigenvalue is {smallest[where]:.3g}, and must be "
+        f"above 0. If it is a covariance that is singular up to rounding, add a small multiple of np.eye({A.shape[-1]})"
+    )
+
+
+@composite(
+    samples=lambda rng: [Sample(_positive_definite(rng, 3, 3), upper=True)],
+    error_samples=lambda: [ErrorSample(-np.eye(2), error=LinAlgError, match="not positive definite")],
+    numpy=[np.linalg.cholesky],
+)
+def cholesky(A: Any, upper: bool = False) -> Any:
+    """Return the lower triangular L with ``L Lᵀ = A``, or the upper triangular U with ``Uᵀ U = A``.
+
+    Parameters
+    ----------
+    A : array_like
+        A symmetric positive definite matrix, or a batch. Only the symmetric part ``(A + Aᵀ) / 2`` counts, so the
+        gradient is symmetric.
+    upper : bool
+        Which of the two.
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix is not positive definite.
+    """
+    factor = _cholesky(A)
+    return matrix_transpose(factor) if upper else factor
+
+
+def _gaps_vjp(g: Any, y: Any, x: Any) -> Any:
+    slope = -g * y * y
+    return _sum(slope, axis=-2, keepdims=True) - matrix_transpose(_sum(slope, axis=-1, keepdims=True))
+
+
+@primitive(
+    name="reciprocal_gaps",
+    formula="1 / ({x}ⱼ − {x}ᵢ)",
+    vjps=[_gaps_vjp],
+    samples=lambda rng: [
+        Sample(np.array([[3.0, 2.0, 0.5]])),
+        Sample(np.array([[[3.0, 2.0]], [[1.0, 4.0]]])),
+        Sample(np.array([[3.0]])),
+    ],
+)
+def _reciprocal_gaps(x: Any) -> Any:
+    """From a row of numbers, the matrix of the reciprocals of their differences, with 0 on its diagonal."""
+    gaps = x - x.mT
+    n = x.shape[-1]
+    scale = np.abs(x).max(axis=-1, keepdims=True, initial=0)
+    diagonal = np.eye(n, dtype=bool)
+    if (~diagonal & (np.abs(gaps) <= n * np.finfo(x.dtype).eps * scale)).any():
+        raise GradientError(
+            "two singular values are equal, so their singular vectors are not determined, and have no derivative"
+        )
+    return np.where(diagonal, x.dtype.type(0), 1 / np.where(diagonal, x.dtype.type(1), gaps))
+
+
+def _parts_of_svd(packed: Any, rows: int) -> tuple[Any, Any, Any]:
+    """Return U, the singular values as a row, and V."""
+    return packed[..., :rows, :], packed[..., rows : rows + 1, :], packed[..., rows + 1 :, :]
+
+
+# Townsend, sec. 2, with the projections on what U and V do not span where A is not square.
+def _svd_vjp(g: Any, y: Any, A: Any) -> Any:
+    m, n = A.shape[-2:]
+    k = min(m, n)
+    U, S, V = _parts_of_svd(y, m)
+    gU, gS, gV = _parts_of_svd(g, m)
+    squares = S * S
+    if m != n:  # what U or V does not span belongs to singular values of 0
+        squares = concatenate([squares, np.zeros((*A.shape[:-2], 1, 1), g.dtype)], axis=-1)
+    gaps = _reciprocal_gaps(squares)
+    gaps, reciprocal = gaps[..., :k, :k], S * gaps[..., -1:, :k]
+    left, right = matmul(U.mT, gU), matmul(V.mT, gV)
+    middle = gaps * (left - left.mT) * S + S.mT * gaps * (right - right.mT) + np.eye(k, dtype=g.dtype) * gS
+    result = matmul(matmul(U, middle), V.mT)
+    if m > n:
+        result = result + matmul((gU - matmul(U, left)) * reciprocal, V.mT)
+    if n > m:
+        result = result + matmul(U, ((gV - matmul(V, right)) * reciprocal).mT)
+    return result
+
+
+# One array holds all three, below each other: U, the singular values as a row, and V.
+@primitive(
+    name="svd",
+    formula="svd({A})",
+    vjps=[_svd_vjp],
+    samples=lambda rng: [
+        Sample(_distinct(rng, 3, 3)),
+        Sample(_distinct(rng, 4, 2)),
+        Sample(_distinct(rng, 2, 3)),
+        Sample(_distinct(rng, 2, 3, 2)),
+        Sample(np.array([[-2.0]])),
+    ],
+    error_samples=lambda: [ErrorSample(np.ones(3), error=ShapeError, match="a matrix is needed")],
+)
+def _svd(A: Any) -> Any:
+    A = _checked(A, square=False)
+    _check_finite(A)
+    U, S, Vh = np.linalg.svd(A, full_matrices=False)
+    return np.concatenate([U, S[..., None, :], Vh.mT], axis=-2)
+
+
+def _distinct(rng: np.random.Generator, *shape: int) -> Any:
+    """Return matrices whose singular values are far from each other and from 0."""
+    *batch, m, n = shape
+    scale = np.eye(m, n) * np.arange(1.0, n + 1)
+    return np.linalg.qr(rng.normal(size=(*batch, m, m))).Q @ scale @ np.linalg.qr(rng.normal(size=(*batch, n, n))).Q
+
+
+class SVD(NamedTuple):
+    """The factors of ``A = U diag(S) Vh``."""
+
+    U: Any
+    S: Any
+    Vh: Any
+
+
+@composite(
+    samples=lambda rng: [Sample(_distinct(rng, 3, 2), full_matrices=False)],
+    error_samples=lambda: [
+        ErrorSample(np.ones((3, 2)), error=ArgumentError, match="full_matrices=False"),
+        ErrorSample(np.ones(3), error=ShapeError, match="a matrix is needed"),
+    ],
+)
+def svd(A: Any, full_matrices: bool = True) -> Any:
+    """Singular value decomposition, ``A = U diag(S) Vh``.
+
+    Parameters
+    ----------
+    A : array_like
+        A matrix, or a batch.
+    full_matrices : bool
+        Must be False unless `A` is square: the vectors that it would add are not determined, and have no derivative.
+
+    Raises
+    ------
+    GradientError
+        If the gradient of U or Vh is asked for where singular values are equal, or 0 and `A` is not square.
+
+    Notes
+    -----
+    The signs of a pair of singular vectors are arbitrary, so a function of them has a meaningful
+    gradient only if it does not depend on these.
+    """
+    shape = np.shape(A)
+    if full_matrices and len(shape) > 1 and shape[-2] != shape[-1]:
+        raise ArgumentError("pass full_matrices=False: what a full U or Vh would have more is not determined by A")
+    U, S, V = _parts_of_svd(_svd(A), shape[-2] if len(shape) > 1 else 0)
+    return SVD(U, reshape(S, (*S.shape[:-2], S.shape[-1])), matrix_transpose(V))
+
+
+def _numpy_svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+    return svd(a, full_matrices) if compute_uv else svdvals(a)
+
+
+# Ā = U diag(ȳ) Vᵀ  (Giles, on the singular value decomposition). At a singular value of 0
+# this is one of several subgradients, and PyTorch's.
+def _svdvals_vjp(g: Any, y: Any, A: Any) -> Any:
+    U, S, V = _parts_of_svd(_svd(A), A.shape[-2])
+    return matmul(U * reshape(g, S.shape), V.mT)
+
+
+@primitive(
+    formula="σ({A})",
+    vjps=[_svdvals_vjp],
+    samples=lambda rng: [
+        Sample(_distinct(rng, 3, 3)),
+        Sample(_distinct(rng, 4, 2)),
+        Sample(_distinct(rng, 2, 2, 3)),
+        Sample(np.array([[-2.0]])),
+        Sample(np.ones((0, 2, 3))),
+    ],
+    error_samples=lambda: [ErrorSample(np.ones(3), error=ShapeError, match="a matrix is needed")],
+    numpy=[np.linalg.svdvals],
+)
+def svdvals(A: Any) -> Any:
+    """Singular values of a matrix, largest first, or of each in a batch.
+
+    A second derivative is refused where two of them are equal (`GradientError`).
+    """
+    A = _checked(A, square=False)
+    _check_finite(A)
+    return np.linalg.svd(A, compute_uv=False)
+
+
+# --- norms of matrices ---------------------------------------------------------------------------
+
+_ORDERS = ("fro", "nuc", math.inf, -math.inf, 1, -1, 2, -2)
+
+
+def _norm_errors() -> list[ErrorSample]:
+    return [
+        ErrorSample(np.ones((2, 3)), ord=3, error=ArgumentError, match="'fro', 'nuc', inf"),
+        ErrorSample(np.ones((2, 3)), axis=(1, 1), error=ShapeError, match="stands twice"),
+        ErrorSample(np.ones((2, 3)), axis=(0, 2), error=ShapeError, match="no axis 2"),
+    ]
+
+
+@composite(
+    samples=lambda rng: [
+        *(Sample(_distinct(rng, 3, 4), ord=ord) for ord in _ORDERS),
+        *(Sample(_distinct(rng, 2, 3, 4), ord=ord, axis=(2, 0), keepdims=True) for ord in _ORDERS),
+    ],
+    error_samples=lambda: [
+        *_norm_errors(),
+        ErrorSample(np.ones(3), error=ShapeError, match="a matrix is needed"),
+        ErrorSample(np.ones((2, 3)), axis=0, error=ShapeError, match="two axes"),
+    ],
+    numpy=[np.linalg.matrix_norm],
+)
+def matrix_norm(A: Any, ord: Any = "fro", axis: Any = (-2, -1), keepdims: bool = False, *, dtype: Any = None) -> Any:
+    """Norm of a matrix, or of each in a batch.
+
+    Parameters
+    ----------
+    A : array_like
+        Of at least two axes.
+    ord : {'fro', 'nuc', inf, -inf, 1, -1, 2, -2}
+        'fro': root of the sum of squares; 'nuc': sum of the singular values; ±2: the largest, the smallest of
+        them; ±1: the largest, the smallest column sum of absolute values; ±inf: row sum.
+    axis : pair of int
+        The axes of rows and columns.
+    keepdims : bool
+        Whether these axes are kept, with length 1.
+    dtype : optional
+        What to convert to before.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such norm.
+    ShapeError
+        If `axis` is not two axes of `A`, or a largest or smallest is asked for of none.
+    """
+    shape = np.shape(A)
+    if len(shape) < 2:
+        raise ShapeError(f"a matrix is needed, with rows and columns; this has {len(shape)} axes")
+    if hasattr(axis, "__index__") or len(axis) != 2:
+        raise ShapeError(f"axis={axis!r}: a matrix has two axes, of rows and of columns")
+    if ord not in _ORDERS:
+        raise ArgumentError(f"ord={ord!r}: a matrix norm is one of 'fro', 'nuc', inf, -inf, 1, -1, 2, -2")
+    rows, columns = _axes_of(shape, axis)
+    if ord == "fro":
+        return vector_norm(A, 2, (rows, columns), keepdims, dtype=dtype)
+    A = _floating(A, dtype)
+    if ord in ("nuc", 2, -2):
+        values = svdvals(permute(A, (*_remaining(len(shape), (rows, columns)), rows, columns)))
+        norm = _sum(values, axis=-1) if ord == "nuc" else _extreme(values, ord, axis=-1)
+    else:
+        summed, chosen = (rows, columns) if ord in (1, -1) else (columns, rows)
+        norm = _extreme(_sum(_abs(A), axis=summed, keepdims=True), ord, axis=chosen, keepdims=True)
+    result = [1 if i in (rows, columns) else n for i, n in enumerate(shape)]
+    if not keepdims:
+        result = [shape[i] for i in _remaining(len(shape), (rows, columns))]
+    return norm if norm.shape == tuple(result) else reshape(norm, result)
+
+
+def _extreme(x: Any, ord: float, *, axis: int, keepdims: bool = False) -> Any:
+    return (amax if ord > 0 else amin)(x, axis=axis, keepdims=keepdims)
+
+
+@composite(
+    samples=lambda rng: [
+        Sample(rng.normal(size=(2, 3))),
+        Sample(rng.normal(size=(2, 3)), keepdims=True),
+        Sample(rng.normal(size=4), ord=3),
+        Sample(rng.normal(size=(2, 3)), ord=1),
+        Sample(rng.normal(size=(2, 3)), ord=1, axis=1),
+        Sample(rng.normal(size=(2, 3, 2)), axis=(0, 2)),
+        Sample(rng.normal(size=(2, 3, 2)), ord=-math.inf, axis=(0, 2)),
+    ],
+    error_samples=lambda: [
+        *_norm_errors(),
+        ErrorSample(np.ones((2, 3, 4)), ord=2, error=ShapeError, match="say over which"),
+        ErrorSample(np.ones((2, 3, 4)), ord=2, axis=(0, 1, 2), error=ShapeError, match="one axis .* or two"),
+        ErrorSample(np.ones(3), ord="fro", error=ArgumentError, match="of a matrix"),
+    ],
+    numpy=[np.linalg.norm],
+)
+def linalg_norm(A: Any, ord: Any = None, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Any:
+    """Norm of a vector or of a matrix, by the number of axes; ``tg.linalg.norm``.
+
+    Parameters
+    ----------
+    A : array_like
+        Numbers.
+    ord : optional
+        The order: for one axis as in `vector_norm`, for two as in `matrix_norm`. None is the root of the sum
+        of squares over any number of axes.
+    axis : int or sequence of int, optional
+        One axis for norms of vectors, two for norms of matrices. None stands for all axes, which with an
+        `ord` must be one or two.
+    keepdims : bool
+        Whether these axes are kept, with length 1.
+    dtype : optional
+        What to convert to before.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such norm.
+    ShapeError
+        If there is no such axis, or the number of axes does not say which kind of norm is meant.
+    """
+    if ord is None:
+        if axis is not None:
+            axis = _axes_of(np.shape(A), [axis] if hasattr(axis, "__index__") else axis)
+        return vector_norm(A, 2, axis, keepdims, dtype=dtype)
+    if axis is None:
+        axis = tuple(range(np.ndim(A)))
+        if len(axis) not in (1, 2):
+            raise ShapeError(
+                f"ord={ord!r} of an array of {len(axis)} axes: say over which, axis=1 for the norms of vectors, "
+                "axis=(1, 2) for those of matrices"
+            )
+    axes = (axis,) if hasattr(axis, "__index__") else tuple(axis)
+    if len(axes) == 2:
+        return matrix_norm(A, ord, axes, keepdims, dtype=dtype)
+    if len(axes) != 1:
+        raise ShapeError(f"axis={axis!r}: one axis for norms of vectors, or two for those of matrices")
+    if isinstance(ord, str):
+        raise ArgumentError(f"ord={ord!r} is a norm of a matrix, over two axes; of a vector it is a number, or inf")
+    return vector_norm(A, ord, axes[0], keepdims, dtype=dtype)
+
+
+# --- NumPy's functions, called on tensors --------------------------------------------------------
+
+
+def _numpy_dot(a: Any, b: Any) -> Any:
+    if not np.ndim(a) or not np.ndim(b):
+        return multiply(a, b)
+    return matmul(a, b) if np.ndim(b) <= 2 else _tensordot(a, b, axes=((np.ndim(a) - 1,), (np.ndim(b) - 2,)))
+
+
+def _numpy_tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    return tensordot(a, b, axes)
+
+
+def _numpy_vdot(a: Any, b: Any) -> Any:
+    return dot(reshape(a, -1), reshape(b, -1))
+
+
+def _numpy_outer(a: Any, b: Any) -> Any:
+    return outer(reshape(a, -1), reshape(b, -1))
+
+
+def _numpy_linalg_trace(x: Any, offset: int = 0) -> Any:
+    return _trace(x, offset=offset, axis1=-2, axis2=-1)
+
+
+_IN_NUMPY: list[tuple[Callable[..., Any], Callable[..., Any], str]] = [
+    (np.dot, _numpy_dot, "b out"),
+    (np.vdot, _numpy_vdot, "b"),
+    (np.outer, _numpy_outer, "b out"),
+    (np.tensordot, _numpy_tensordot, "b axes"),
+    (np.linalg.tensordot, _numpy_tensordot, "b axes"),
+    (np.trace, _trace, "offset axis1 axis2"),
+    (np.linalg.trace, _numpy_linalg_trace, "offset"),
+    (np.linalg.matrix_transpose, matrix_transpose, ""),
+    (np.linalg.solve, _numpy_solve, "b"),
+    (np.linalg.svd, _numpy_svd, "full_matrices compute_uv hermitian"),
+]
+
+COUNTERPARTS.update({numpys: _as_in_numpy(numpys.__name__, ours, order) for numpys, ours, order in _IN_NUMPY})

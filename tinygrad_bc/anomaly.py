@@ -1,0 +1,263 @@
+"""Where does the NaN come from? The first operation that made one, forward or backward, and the way around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_bc.diagnosis import describe, user_line
+from tinygrad_bc.errors import AnomalyError
+from tinygrad_bc.record import Node, Value, recorded_order
+
+if TYPE_CHECKING:
+    from tinygrad_bc.primitive import Primitive
+
+__all__ = ["detect_anomaly", "inspect_result", "inspector", "watching"]
+
+watching: ContextVar[bool] = ContextVar("tinygrad_bc.watching", default=False)
+"""Whether results and cotangents are looked at. Separate for every thread and every async task."""
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Raise an `AnomalyError` at the first operation that makes a NaN or an infinity, forward or backward.
+
+    The error names the operation and not those that passed the NaN on, the element, what went in, the
+    user's line and, where there is one, the stable way to write it. Infinities written by hand
+    (``where(mask, x, -inf)``) are left alone. Every array is looked at, so it is for finding a fault, not for
+    training.
+
+    Raises
+    ------
+    AnomalyError
+
+    Examples
+    --------
+    >>> x = tensor([800.0, -800.0], requires_grad=True)
+    >>> with detect_anomaly():  # doctest: +ELLIPSIS
+    ...     loss = -sigmoid(x).log().mean()
+    Traceback (most recent call last):
+        ...
+    tinygrad_bc.errors.AnomalyError: `log` made the first infinity: element [1] of its result (2,) is -inf. ...
+    """
+    token = watching.set(True)
+    try:
+        with np.errstate(all="ignore"):  # NumPy's warnings say less than the error to come
+            yield
+    finally:
+        watching.reset(token)
+
+
+# --- forward -------------------------------------------------------------------------------------
+
+
+def inspect_result(op: Primitive, inputs: Sequence[Any], result: Any) -> None:
+    """Raise an error if `result` is not finite and `op` is the one that made it so."""
+    at = _first(result)
+    if at is None:
+        return
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Value):
+            if not np.isfinite(x):
+                return  # written by hand
+            continue
+        if _first(x._data) is not None:
+            culprit = _first_made(x)
+            if culprit is not None:
+                node: Any = culprit.node
+                raise _forward(node.op, node.inputs, culprit._data, f"  {node.place}")
+            if _is_nan(x._data):
+                raise AnomalyError(
+                    f"{describe(x, i)} holds NaN before any operation, at {_index(_first_nan(x._data))}: it came in "
+                    f"with the data and reaches `{op.name}` at\n{user_line()}"
+                )
+            return  # an infinity that was put in
+    raise _forward(op, inputs, result, user_line())
+
+
+def _first_made(value: Value) -> Value | None:
+    """Return the first value in the record of `value` that is not finite though all it was made of is."""
+    for made in recorded_order([value]):
+        node: Any = made.node
+        numbers = [x._data if isinstance(x, Value) else x for x in node.inputs]
+        if _first(made._data) is not None and all(_first(x) is None for x in numbers):
+            return made
+    return None
+
+
+def _forward(op: Primitive, inputs: Sequence[Any], result: Any, place: str) -> AnomalyError:
+    at = _first(result)
+    name = "NaN" if np.isnan(np.asarray(result)[at]) else "infinity"
+    count = int(np.sum(~np.isfinite(result)))
+    return AnomalyError(
+        f"`{op.name}` made the first {name}: element {_index(at)} of its result {np.shape(result)} is "
+        f"{np.asarray(result)[at]}" + (f", and {count} elements in all are not finite" if count > 1 else "") + ". "
+        f"What went in: {_operands(inputs, np.shape(result), at)}. {_stable_forward(op, inputs)}\n{place}"
+    )
+
+
+# --- backward ------------------------------------------------------------------------------------
+
+
+def inspector(order: Sequence[Value]) -> Callable[[Value, Value, Any, Any], None] | None:
+    """Return what looks at the cotangents of a backward pass over `order`; None outside `detect_anomaly`."""
+    if not watching.get():
+        return None
+
+    def inspect(value: Value, x: Value, g: Any, c: Any) -> None:
+        """Raise an error if `c`, the cotangent of `x`, is not finite, but `g`, from which it was made, is."""
+        cotangent = c._data if isinstance(c, Value) else c
+        if _first(cotangent) is not None and _first(g._data if isinstance(g, Value) else g) is None:
+            raise _backward(value, x, cotangent, order)
+
+    return inspect
+
+
+def _backward(value: Value, x: Value, cotangent: Any, order: Sequence[Value]) -> AnomalyError:
+    node: Any = value.node
+    at = _first(cotangent)
+    name = "NaN" if np.isnan(np.asarray(cotangent)[at]) else "infinity"
+    position = next(i for i, other in enumerate(node.inputs) if other is x)
+    return AnomalyError(
+        f"the derivative of `{node.op.name}` made the first {name} of the backward pass: the gradient of "
+        f"{describe(x, position)} is {np.asarray(cotangent)[at]} at {_index(at)}. What had gone in: "
+        f"{_operands(node.inputs, np.shape(cotangent), at)}. {_stable_backward(value, node, order)}\n  {node.place}"
+    )
+
+
+# --- ways around ---------------------------------------------------------------------------------
+
+
+def _maker(x: Any) -> str:
+    """Return the name of the operation that made `x`, or ''."""
+    return x.node.op.name if isinstance(x, Value) and x.node is not None else ""
+
+
+def _made_from(x: Any) -> list[Any]:
+    return list(x.node.inputs) if isinstance(x, Value) and x.node is not None else []
+
+
+def _stable_forward(op: Primitive, inputs: Sequence[Any]) -> str:
+    """Return the stable way to write what failed, as a sentence."""
+    first, second = inputs[0], inputs[1] if len(inputs) > 1 else None
+    if op.name in ("log", "log2", "log10"):
+        return _stable_log(first)
+    if op.name == "exp":
+        return "exp overflows beyond 709: take out the largest element first, as tg.softmax and tg.logsumexp do."
+    if op.name == "divide" and _maker(first) == "exp":
+        return "For exp(x) / exp(x).sum() write tg.softmax(x, dim): it does not overflow."
+    if op.name == "divide" and "norm" in _maker(second):
+        return "A vector of length 0 has no direction: divide by norm + 1e-12, or by tg.clamp(norm, min=1e-12)."
+    if op.name == "divide":
+        return "The divisor is 0 there: keep it away from 0, or choose first: x / tg.where(d == 0, 1.0, d)."
+    if op.name == "sqrt":
+        return "Numbers below 0 have no root: tg.clamp(x, min=0) before, or x + eps if they are rounding errors."
+    if op.name == "power":
+        return "A negative number has no fractional power, and 0 no negative one: keep the base above 0."
+    if op.name == "multiply" and "log" in (_maker(first), _maker(second)):
+        return "For x * log(y) with x = 0 write tg.xlogy(x, y): it is 0 there."
+    return ""
+
+
+def _stable_log(x: Any) -> str:
+    maker, parts = _maker(x), _made_from(x)
+    cross_entropy = (
+        " A loss −(y log p + (1 − y) log(1 − p)) of logits x is tg.binary_cross_entropy_with_logits(x, y), which is "
+        "finite for any x."
+    )
+    if maker == "sigmoid":
+        return "For log(sigmoid(x)) write tg.logsigmoid(x), or `logsigmoid(-x)` for the other class." + cross_entropy
+    if maker == "subtract" and _maker(parts[1]) == "sigmoid":
+        return "For log(1 − sigmoid(x)) write tg.logsigmoid(-x)." + cross_entropy
+    if maker == "softmax":
+        return "For log(softmax(x)) write tg.log_softmax(x, dim), or tg.cross_entropy for the loss."
+    if maker == "sum" and _maker(parts[0]) == "exp":
+        return "For log(sum(exp(x))) write tg.logsumexp(x, dim)."
+    return (
+        "The logarithm needs numbers above 0: tg.xlogy for x log y, tg.log1p for log(1 + x), and for probabilities "
+        "tg.binary_cross_entropy(p, y), which is finite at 0 and 1."
+    )
+
+
+def _stable_backward(value: Value, node: Node, order: Sequence[Value]) -> str:
+    """Return the stable way to write what failed in the backward pass, as a sentence."""
+    chosen = [v.node for v in order if v.node is not None and v.node.op.name == "where" and _reaches(v, value)]
+    if chosen:
+        return (
+            f"Its result goes into a `where` ({chosen[0].place}) which does not choose this element. But its "
+            "derivative is computed all the same, and 0 · ∞ is NaN. Choose before: "
+            f"tg.where(c, {node.op.name}(tg.where(c, x, 1.0)), ...)."
+        )
+    if node.op.name == "sqrt":
+        squares = _maker(node.inputs[0]) == "sum"
+        return "The root has an infinite slope at 0: " + (
+            "for the length of a vector write tg.norm(x, dim=...), whose gradient at 0 is 0."
+            if squares
+            else "write tg.sqrt(x + eps), with eps as small as the numbers allow, 1e-12."
+        )
+    if node.op.name == "power":
+        return "A power below 1 has an infinite slope at 0: keep the base above 0, (x + eps) ** p."
+    if node.op.name in ("divide", "log", "reciprocal", "rsqrt"):
+        return "It has no derivative there: keep what it is given away from 0."
+    return ""
+
+
+def _reaches(choice: Value, value: Value) -> bool:
+    """Return whether `value` is one of the branches of `choice`, directly or by a few steps."""
+    node: Any = choice.node
+    branches = list(node.inputs[1:])
+    for _ in range(4):
+        if any(branch is value for branch in branches):
+            return True
+        branches = [x for branch in branches for x in _made_from(branch)]
+    return False
+
+
+# --- elements ------------------------------------------------------------------------------------
+
+
+def _first(data: Any) -> tuple[int, ...] | None:
+    """Return the index of the first element that is not finite, or None."""
+    array = np.asarray(data)
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return None
+    return tuple(int(i) for i in np.unravel_index(np.argmin(np.isfinite(array)), array.shape))
+
+
+def _is_nan(data: Any) -> bool:
+    return bool(np.isnan(data).any())
+
+
+def _first_nan(data: Any) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(np.argmax(np.isnan(data)), np.shape(data)))
+
+
+def _index(at: tuple[int, ...] | None) -> str:
+    return f"[{', '.join(map(str, at))}]" if at else "()"
+
+
+def _operands(inputs: Sequence[Any], shape: tuple[int, ...], at: tuple[int, ...] | None) -> str:
+    """Return the operands with the numbers that went into the element `at` of a result of `shape`."""
+    described = []
+    for i, x in enumerate(inputs):
+        title = describe(x, i)
+        data = np.asarray(x._data) if isinstance(x, Value) else np.asarray(x)
+        if not isinstance(x, Value):
+            described.append(title)
+        elif at is not None and _broadcasts(data.shape, shape):
+            described.append(f"{title}, there {np.broadcast_to(data, shape)[at]}")
+        else:
+            finite = data.size and data.dtype.kind in "fiu"
+            described.append(f"{title}, from {data.min()} to {data.max()}" if finite else title)
+    return "; ".join(described)
+
+
+def _broadcasts(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, larger) == larger
+    except ValueError:
+        return False
