@@ -75,15 +75,12 @@ def backward(
     Tensors asked to with ``retain_grad()`` get theirs too. `Tensor.backward` describes the parameters.
     """
     wanted = None if inputs is None else dict.fromkeys(as_values(inputs, "backward: inputs"))
-    order = recorded_order([output])
+    seeds = {output: _seed(output, gradient, symbolic=create_graph)}
+    order = recorded_order(seeds)
     for value in order:
-        if value.node is not None and value.node.spent:
-            raise _spent(value, value.node)
-    if create_graph:
-        with _SwitchMode(CAPTURE):
-            results = _pull_back({output: _seed(output, gradient, symbolic=True)}, wanted, symbolic=True)
-    else:
-        results = _pull_back({output: _seed(output, gradient)}, wanted, symbolic=False)
+        if value.node.spent:  # type: ignore[union-attr]
+            raise _spent(value)
+    results = _pulled_back(seeds, order, wanted, create_graph)
     for i, value in enumerate(wanted or ()):
         if value not in results:
             raise GradientError(f"backward: {_unused(value, i)}")
@@ -98,7 +95,8 @@ def backward(
             node.spent = True
 
 
-def _spent(value: Value, node: Node) -> GradientError:
+def _spent(value: Value) -> GradientError:
+    node: Any = value.node
     return GradientError(
         f"a backward pass has gone through {value.name or f'the result of `{node.op.name}`'} before, and a second one "
         "would add the same gradients to .grad once more. Compute the loss again; or, if two losses share this "
@@ -186,12 +184,9 @@ def grad(
     for output, gradient in zip(outputs, grad_outputs, strict=True):
         seed = _seed(output, gradient, symbolic=create_graph)
         seeds[output] = seeds[output] + seed if output in seeds else seed
-    if create_graph:
-        with _SwitchMode(CAPTURE):
-            results = _pull_back(seeds, dict.fromkeys(inputs), symbolic=True)
-    else:
-        arrays = _pull_back(seeds, dict.fromkeys(inputs), symbolic=False)
-        results = {value: constant(g) for value, g in arrays.items()}
+    results = _pulled_back(seeds, recorded_order(seeds), dict.fromkeys(inputs), create_graph)
+    if not create_graph:
+        results = {value: constant(g) for value, g in results.items()}
     for i, value in enumerate(inputs):
         if value not in results and not allow_unused:
             raise GradientError(f"grad: {_unused(value, i)}")
@@ -231,20 +226,33 @@ def _seed(output: Value, gradient: Any, *, symbolic: bool = False) -> Any:
     return as_array(gradient._data if isinstance(gradient, Value) else gradient, output.dtype)
 
 
-def _pull_back(seeds: dict[Value, Any], wanted: dict[Value, None] | None, symbolic: bool) -> dict[Value, Any]:
+def _pulled_back(
+    seeds: dict[Value, Any], order: list[Value], wanted: dict[Value, None] | None, create_graph: bool
+) -> dict[Value, Any]:
+    """Return the cotangents at the end of a backward pass, which is recorded if `create_graph` is true."""
+    if not create_graph:
+        return _pull_back(seeds, order, wanted, symbolic=False)
+    with _SwitchMode(CAPTURE):
+        return _pull_back(seeds, order, wanted, symbolic=True)
+
+
+def _pull_back(
+    seeds: dict[Value, Any], order: list[Value], wanted: dict[Value, None] | None, symbolic: bool
+) -> dict[Value, Any]:
     """Carry the cotangents of the outputs back to the values they were computed from.
 
     Parameters
     ----------
     seeds
         The cotangents of the outputs.
+    order
+        The recorded values that the outputs were computed from, each after its inputs.
     wanted
         The values whose cotangents are returned, if they are reached. None: every leaf that requires a
         gradient, and every value that retains its own.
     symbolic
         Whether cotangents are tensors, and the pass is recorded; or else arrays, and nothing is.
     """
-    order = recorded_order(seeds)
     needed = None if wanted is None else _computed_from(wanted, order)
     inspect_cotangent = anomaly.inspector(order)
     results: dict[Value, Any] = {}
@@ -257,7 +265,9 @@ def _pull_back(seeds: dict[Value, Any], wanted: dict[Value, None] | None, symbol
             continue
         if value.hooks is not None:
             g = _hooked(value, g, symbolic)
-        if value.retains_grad if wanted is None else value in wanted:
+            if wanted is None and value.retains_grad:
+                results[value] = g
+        if wanted is not None and value in wanted:
             results[value] = g
         node: Any = value.node
         op, inputs, params, tick = node.op, node.inputs, node.params, node.tick

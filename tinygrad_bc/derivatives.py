@@ -101,7 +101,7 @@ def jacobian(func: Function, inputs: Any, create_graph: bool = False) -> Any:
             [0., 4.]])
     """
     xs, ys = _called(func, inputs, create_graph)
-    by_columns = sum(x.data.size for x in xs) < sum(y.data.size for y in ys)
+    by_columns = sum(x._data.size for x in xs) < sum(y._data.size for y in ys)
     blocks = (_by_columns if by_columns else _by_rows)(ys, xs, create_graph)
     return _like(ys, [_packed(row, inputs) for row in blocks])
 
@@ -256,7 +256,7 @@ def _vectors(name: str, v: Any, tensors: Sequence[Tensor]) -> list[Any]:
 
 def _one(tensors: Sequence[Tensor], who: str) -> list[Any]:
     """Return the vector that may be left out: 1 for a single number."""
-    if len(tensors) != 1 or tensors[0].data.size != 1:
+    if len(tensors) != 1 or tensors[0]._data.size != 1:
         shapes = ", ".join(str(x.shape) for x in tensors)
         raise GradientError(
             f"{who}: a single number was expected, there is {shapes}: reduce it, with .sum() or .mean(); or, where a "
@@ -294,7 +294,7 @@ def _pushed_forward(
 
 def _basis(x: Tensor) -> Iterator[Any]:
     """Iterate over the unit vectors of the shape of `x`."""
-    for i in range(x.data.size):
+    for i in range(x._data.size):
         unit = np.zeros(x.shape, x.dtype)
         unit.flat[i] = 1
         yield constant(unit)

@@ -180,14 +180,10 @@ class Primitive(_Operation):
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Run the operation on arrays, or on tensors and record it."""
-        if len(inputs) > self.arity or not params.keys() <= self._metadata_names:
-            inputs, params = self._bound(inputs, params)
-        if params:  # a list could be changed by its owner before the backward pass
-            params = {name: tuple(x) if type(x) is list else x for name, x in params.items()}
-        while inputs and inputs[-1] is None:  # an optional array that is not given
-            inputs = inputs[:-1]
+        if params or len(inputs) > self.required:
+            inputs, params = self._arguments(inputs, params)
         for x in inputs:
-            if type(x) is np.ndarray:
+            if type(x) is _ndarray:
                 continue
             if isinstance(x, Value):
                 return record(self, inputs, params)
@@ -197,6 +193,17 @@ class Primitive(_Operation):
             return self.forward(*inputs, **params)
         except (ValueError, IndexError, TypeError) as error:
             raise forward_error(self, inputs, params, error) from None
+
+    def _arguments(self, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arrays and the metadata of a call that is more than required arrays by position."""
+        if len(inputs) > self.arity or not params.keys() <= self._metadata_names:
+            inputs, params = self._bound(inputs, params)
+        while inputs and inputs[-1] is None:  # an optional array that is not given
+            inputs = inputs[:-1]
+        for x in params.values():
+            if type(x) is list:  # which its owner could change before the backward pass
+                return inputs, {name: tuple(x) if type(x) is list else x for name, x in params.items()}
+        return inputs, params
 
     def _bound(self, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Sort out a call that gives metadata by position, arrays by name, or anything by PyTorch's name."""
@@ -238,6 +245,7 @@ def _respelled(given: dict[str, Any], takes: Sequence[str]) -> dict[str, Any]:
     return {name if name in takes else spelled.get(name, name): x for name, x in given.items()}
 
 
+_ndarray = np.ndarray
 _NUMBERS = (float, int, np.generic, np.ndarray)  # bool is an int
 
 
@@ -337,12 +345,15 @@ class Composite(_Operation):
         self.error_samples = error_samples
         parameters = inspect.signature(function).parameters.values()
         self._takes = [p.name for p in parameters]
+        self._names = frozenset(self._takes)
         self._titles = [p.name for p in itertools.takewhile(lambda p: p.kind is p.POSITIONAL_OR_KEYWORD, parameters)]
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Run the function on arrays, or on tensors."""
         try:
-            return self.function(*inputs, **(_respelled(params, self._takes) if params else params))
+            if not params.keys() <= self._names:
+                params = _respelled(params, self._takes)
+            return self.function(*inputs, **params)
         except (TinygradError, ValueError, IndexError) as error:
             raise call_error(self.name, self._titles, inputs, params, error) from None
 
@@ -398,7 +409,7 @@ def constant(data: Any) -> Any:
     return _result_class(data, False, None)
 
 
-_getframe = sys._getframe
+_getframe, _current_mode, _watching = sys._getframe, mode.get, anomaly.watching.get
 _NO_PARAMS: dict[str, Any] = {}
 
 
@@ -427,8 +438,8 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
             data = op.forward(*arrays)
     except (ValueError, IndexError, TypeError) as error:
         raise forward_error(op, inputs, params, error) from None
-    recording = mode.get()
-    if anomaly.watching.get() and recording is not CAPTURE:  # a backward pass being recorded is watched as such
+    recording = _current_mode()
+    if _watching() and recording is not CAPTURE:  # a backward pass being recorded is watched as such
         anomaly.inspect_result(op, inputs, data)
     if (requires_grad and recording is not OFF) or recording is CAPTURE:
         # The user's line is two calls up, unless the operation was called from inside this package.

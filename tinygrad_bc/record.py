@@ -155,13 +155,19 @@ class Value:
         self.hooks = None
 
     @property
-    def data(self) -> Array:
-        """The values, a NumPy array. It is the tensor's own memory, not a copy."""
+    def _array(self) -> Array:
+        """The values, for those who only read them."""
         if not isinstance(self._data, np.ndarray):
             # NumPy turns 0-d results into scalars. That is undone here, once, and not at every operation.
             self._data = np.asarray(self._data)
+        array: Array = self._data
+        return array
+
+    @property
+    def data(self) -> Array:
+        """The values, a NumPy array. It is the tensor's own memory, not a copy."""
         self._exposed = True
-        return self._data
+        return self._array
 
     @data.setter
     def data(self, new: Any) -> None:
@@ -341,7 +347,7 @@ class Graph:
                 continue
             node = self.node(value)
             if node is None:
-                arrays[value] = np.asarray(value._data)
+                arrays[value] = value._array
             else:
                 inputs = [arrays[x] if isinstance(x, Value) else x for x in node.inputs]
                 arrays[value] = np.asarray(node.op.forward(*inputs, **node.params))

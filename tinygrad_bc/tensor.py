@@ -120,7 +120,7 @@ class Tensor(Value):
         return self.name or f"this tensor of shape {self.shape}"
 
     def __repr__(self) -> str:
-        text = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=200, edgeitems=3)
+        text = np.array2string(self._array, separator=", ", prefix="tensor(", threshold=200, edgeitems=3)
         extras = [f"name={self.name!r}"] if self.name else []
         if self.dtype not in (np.float64, np.int64, np.bool_):
             extras.append(f"dtype={self.dtype}")
@@ -133,11 +133,11 @@ class Tensor(Value):
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
-        if self.data.size != 1:
+        if self._data.size != 1:
             raise TypeError(
                 f"{self._title()} has shape {self.shape}: only a single number can be formatted as {spec!r}"
             )
-        return format(self.data.item(), spec)
+        return format(self._data.item(), spec)
 
     # --- out of the graph --------------------------------------------------------------------------
 
@@ -151,13 +151,13 @@ class Tensor(Value):
 
     def item(self) -> Any:
         """Return the only element as a Python number."""
-        if self.data.size != 1:
+        if self._data.size != 1:
             raise ShapeError(f"item() needs a tensor of one element; {self._title()} has shape {self.shape}")
-        return self.data.item()
+        return self._data.item()
 
     def tolist(self) -> Any:
         """Return the values as nested lists of Python numbers."""
-        return self.data.tolist()
+        return self._data.tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self._requires_grad:
@@ -168,12 +168,12 @@ class Tensor(Value):
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __bool__(self) -> bool:
-        if self.data.size != 1:
+        if self._data.size != 1:
             raise ShapeError(
                 f"{self._title()} has shape {self.shape}: the truth of several elements is ambiguous. "
                 "Compare a single number, or ask .data.any() or .data.all()"
             )
-        return bool(self.data.item())
+        return bool(self._data.item())
 
     def __float__(self) -> float:
         return float(self.item())
@@ -197,7 +197,7 @@ class Tensor(Value):
             raise GradientError(
                 f"{self._title()} was computed, and its history cannot be copied or pickled: take .detach() first"
             )
-        return _restored, (self.data, self._requires_grad, self.name, self._grad)
+        return _restored, (self._array, self._requires_grad, self.name, self._grad)
 
     # --- gradients ---------------------------------------------------------------------------------
 

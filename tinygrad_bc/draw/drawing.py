@@ -132,7 +132,7 @@ class Drawing(Graph):
         dtype = "" if value.dtype == np.float64 else f" {value.dtype}"
         lines = [
             f'<font point-size="14">{title}</font>',
-            f"{describe_shape(value.shape)}{dtype}: {describe_numbers(value.data)}",
+            f"{describe_shape(value.shape)}{dtype}: {describe_numbers(value._array)}",
         ]
         if value._requires_grad:
             lines.append(self._gradient(value))
@@ -140,7 +140,7 @@ class Drawing(Graph):
 
     def _gradient(self, value: Value) -> str:
         if value._grad is not None:
-            return f"grad: {describe_numbers(value._grad.data)}"
+            return f"grad: {describe_numbers(value._grad._array)}"
         expected = self.node(value) is None or value.retains_grad
         return f'<font color="{FAINT}"><i>grad: {"none" if expected else "not kept"}</i></font>'
 
