@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 import tinygrad_bc as tg
-from tinygrad_bc.errors import DTypeError, GradientError, GradientWarning, ShapeError
+from tinygrad_bc.errors import DTypeError, GradientError, GradientWarning, IndexingError, ShapeError
 from tinygrad_bc.primitive import REGISTRY, Sample, primitive
 
 
@@ -546,3 +546,186 @@ def test_an_operation_may_be_declared_again_where_it_was_but_not_elsewhere():
         @primitive(vjps=[lambda g, y, x: g], formula="relu({x})", samples=lambda rng: [])
         def relu(x):
             return x
+
+
+# --- once is enough ------------------------------------------------------------------------------
+
+
+def test_a_second_backward_is_refused_and_says_where():
+    x = leaf([2.0], "x")
+    y = (x * x).named("y")  # recorded here
+    y.backward()
+    with pytest.raises(GradientError, match="gone through y before") as caught:
+        y.backward()  # and again
+    assert "# recorded here" in str(caught.value)
+    assert "# and again" in str(caught.value)
+    np.testing.assert_array_equal(x.grad.data, [4.0])
+
+
+def test_losses_that_share_a_part_add_up_if_the_first_retains_the_graph():
+    x = leaf([2.0])
+    shared = x * x
+    (shared * 3).backward(retain_graph=True)
+    (shared * 5).backward()
+    np.testing.assert_array_equal(x.grad.data, [3 * 4.0 + 5 * 4.0])
+    with pytest.raises(GradientError, match="retain_graph=True"):
+        (shared * 7).backward()
+
+
+def test_grad_uses_nothing_up():
+    x = leaf([2.0])
+    y = x * x
+    y.backward()
+    for _ in range(2):
+        np.testing.assert_array_equal(tg.grad(y, x, retain_graph=False)[0].data, [4.0])
+
+
+def test_an_error_on_the_way_uses_nothing_up():
+    x = leaf([1.0, 2.0])
+    y = x * x
+    with pytest.raises(GradientError, match="only a single number"):
+        y.backward()
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [2.0, 4.0])
+
+
+def test_backward_can_be_recorded():
+    x = leaf([2.0])
+    (x**3).backward(create_graph=True)
+    np.testing.assert_array_equal(x.grad.data, [12.0])
+    (second,) = tg.grad(x.grad, x)
+    np.testing.assert_array_equal(second.data, [12.0])
+
+
+def test_backward_into_chosen_tensors_alone():
+    x, w, unused = leaf([2.0], "x"), leaf([3.0], "w"), leaf([1.0], "unused")
+    middle = x * w
+    (middle * middle).backward(inputs=[w, middle])
+    np.testing.assert_array_equal(w.grad.data, [2 * 6.0 * 2.0])
+    middle.retain_grad()
+    np.testing.assert_array_equal(middle.grad.data, [12.0])
+    assert x.grad is None
+    with pytest.raises(GradientError, match=r"no output was computed from input unused \(1,\)"):
+        (x * x).backward(inputs=[unused])
+    assert x.grad is None
+
+
+# --- hooks ---------------------------------------------------------------------------------------
+
+
+def test_hooks_see_the_whole_gradient_and_may_replace_it():
+    x = leaf([1.0, 2.0], "x")
+    y = x * 3
+    seen = []
+    y.register_hook(lambda g: seen.append(g.data.copy()))
+    y.register_hook(lambda g: g * 10)
+    y.retain_grad()
+    (y.sum() + (y * y).sum()).backward()  # two uses: the hooks run once, on the sum
+    np.testing.assert_array_equal(seen, [1 + 2 * y.data])
+    np.testing.assert_array_equal(y.grad.data, 10 * (1 + 2 * y.data))
+    np.testing.assert_array_equal(x.grad.data, 30 * (1 + 2 * y.data))
+
+
+def test_hooks_on_leaves_and_their_removal():
+    x = leaf([1.0], "x")
+    handle = x.register_hook(lambda g: -g)
+    with x.register_hook(lambda g: g * 2):
+        (x * 1).backward()
+    np.testing.assert_array_equal(x.grad.data, [-2.0])
+    np.testing.assert_array_equal(tg.grad(x * 1, x)[0].data, [-1.0])
+    handle.remove()
+    handle.remove()
+    x.grad = None
+    (x * 1).backward()
+    np.testing.assert_array_equal(x.grad.data, [1.0])
+
+
+def test_hooks_are_recorded_with_the_pass():
+    x = leaf([2.0])
+    y = x * x
+    y.register_hook(lambda g: g * x)
+    (g,) = tg.grad(y, x, create_graph=True)  # x · 2x
+    (second,) = tg.grad(g, x)
+    np.testing.assert_array_equal(second.data, [8.0])
+
+
+def test_a_hook_that_returns_another_shape_is_refused():
+    x = leaf([1.0, 2.0], "x")
+    x.register_hook(lambda g: g.sum())
+    with pytest.raises(ShapeError, match=r"hook of x \(2,\) returned a gradient of shape \(\)"):
+        (x * 2).sum().backward()
+    with pytest.raises(GradientError, match="no"):
+        tg.tensor([1.0]).register_hook(print)
+
+
+# --- data changed behind the tensor's back -------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["leaf", "constant", "result", "operand", "detached", "numpy"])
+def test_writing_into_an_array_between_forward_and_backward_is_noticed(which):
+    x, c = leaf([1.0, 2.0], "x"), tg.tensor([3.0, 4.0], name="c")
+    plain = np.array([5.0, 6.0])
+    early = c.numpy()
+    y = (x * c * plain).named("y")
+    z = (y * y).sum()
+    array = {
+        "leaf": lambda: x.data,
+        "constant": lambda: c.data,
+        "result": lambda: y.data,
+        "operand": lambda: plain,
+        "detached": lambda: x.detach().data,
+        "numpy": lambda: early,
+    }[which]()
+    array[0] = 100.0
+    with pytest.raises(GradientError, match="was changed after `multiply` had been recorded") as caught:
+        z.backward()
+    assert "y = (x * c * plain)" in str(caught.value) or "z = (y * y)" in str(caught.value)
+    assert x.grad is None
+
+
+def test_reading_an_array_is_no_change():
+    x = leaf([1.0, np.nan], "x")
+    y = x * 2
+    assert x.data[0] == 1.0
+    y.data.copy()[0] = 7.0
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [2.0, 2.0])
+
+
+# --- gradients that are not there ----------------------------------------------------------------
+
+
+def test_a_parameter_that_the_loss_was_not_computed_from():
+    W1, W2 = leaf([1.0], "W1"), leaf([2.0], "W2")
+    assert W2.grad is None  # before any backward pass nobody expects one
+    loss = (W1 * W1).named("loss")
+    loss.backward()
+    with pytest.warns(GradientWarning, match="W2 has no gradient: the last backward.. came from loss"):
+        assert W2.grad is None
+    W1.grad = None
+    assert W1.grad is None  # cleared, which is no surprise
+    later = leaf([3.0])
+    assert later.grad is None
+
+
+def test_requires_grad_in_place():
+    x = tg.tensor([1.0]).requires_grad_()
+    assert x.requires_grad
+    assert not x.requires_grad_(False).requires_grad
+    with pytest.raises(DTypeError, match="int64"):
+        tg.tensor([1]).requires_grad_()
+
+
+def test_elements_are_set_only_where_nothing_is_recorded():
+    x = leaf([1.0, 2.0], "x")
+    with pytest.raises(GradientError, match=r"x\[\.\.\.\] = \.\.\. would change numbers"):
+        x[0] = 5.0
+    with tg.no_grad():
+        x[0] = 5.0
+        with pytest.raises(IndexingError, match=r"x of shape \(2,\) cannot be set so"):
+            x[7] = 1.0
+    np.testing.assert_array_equal(x.data, [5.0, 2.0])
+    with pytest.raises(AttributeError, match=r"no zero_\(\): working in place"):
+        x.zero_()
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        x.nonsense  # noqa: B018

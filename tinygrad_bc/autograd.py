@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
-from contextvars import Token
+from contextvars import ContextVar, Token
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from tinygrad_bc.diagnosis import describe, user_line
 from tinygrad_bc.errors import GradientError, ShapeError
 from tinygrad_bc.ops import astype, sum_to
 from tinygrad_bc.primitive import CAPTURE, OFF, Mode, constant, mode
-from tinygrad_bc.record import Array, Node, Value, as_array, as_values, recorded_order
+from tinygrad_bc.record import Array, Node, Value, as_array, as_values, clock, recorded_order
 
 __all__ = ["backward", "grad", "no_grad"]
 
@@ -89,10 +89,24 @@ def backward(
     sums = [g if value._grad is None else _previous(value, create_graph) + g for value, g in results.items()]
     for value, total in zip(results, sums):
         value._grad = total if create_graph else constant(total)
+    if wanted is None:
+        _last_pass.set((clock(), frozenset(map(id, results)), output.name or "the output"))
     if not (create_graph if retain_graph is None else retain_graph):
         for value in order:
             node: Any = value.node
             node.spent = True
+
+
+# When the last backward pass was, which leaves it reached, and where it began.
+_last_pass: ContextVar[tuple[int, frozenset[int], str]] = ContextVar(
+    "tinygrad_bc.last_pass", default=(0, frozenset(), "")
+)
+
+
+def missed_by(leaf: Value) -> str:
+    """Return from where the last ``backward()`` came if it did not reach `leaf`, which was there already; or ''."""
+    tick, reached, output = _last_pass.get()
+    return output if leaf._changed < tick and id(leaf) not in reached else ""
 
 
 def _spent(value: Value) -> GradientError:

@@ -56,6 +56,7 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: s
         raise DTypeError("a list of tensors would lose their history here: join them with tg.concatenate")
     result = Tensor(np.array(as_array(source, dtype), order="C"), False, None, name)
     result.requires_grad = requires_grad
+    result._changed = clock()
     return result
 
 
@@ -204,20 +205,34 @@ class Tensor(Value):
     @property
     def grad(self) -> Any:
         """The gradient that `backward` added up here, a tensor; None as long as there was none."""
-        if self._grad is None and self.node is not None and self._requires_grad and not self.retains_grad:
-            warnings.warn(
-                f"the gradient of {self._title()} is not kept: it was computed, by\n  {self.node.place}\nand only "
-                "leaves keep theirs. Call retain_grad() before backward(). If it was a parameter once, an update "
-                "(`W = W - lr * W.grad`) has put a new tensor in its place: inside tg.no_grad(), write "
-                "`W -= lr * W.grad`",
-                GradientWarning,
-                stacklevel=2,
-            )
+        if self._grad is None and self._requires_grad:
+            self._warn_of_no_gradient()
         return self._grad
 
     @grad.setter
     def grad(self, gradient: Any) -> None:
         self._grad = gradient
+
+    def _warn_of_no_gradient(self) -> None:
+        """Say why there is no gradient, if a reader would expect one."""
+        text = ""
+        if self.node is None:
+            output = autograd.missed_by(self)
+            if output:
+                text = (
+                    f"{self._title()} has no gradient: the last backward() came from {output}, which was not computed "
+                    "from it. Is it used on the way, and not only its .data or .detach()? loss.backward(inputs=[...]) "
+                    "makes this an error; a tensor that is to have none is made with requires_grad=False"
+                )
+        elif not self.retains_grad:
+            text = (
+                f"the gradient of {self._title()} is not kept: it was computed, by\n  {self.node.place}\nand only "
+                "leaves keep theirs. Call retain_grad() before backward(). If it was a parameter once, an update "
+                "(`W = W - lr * W.grad`) has put a new tensor in its place: inside tg.no_grad(), write "
+                "`W -= lr * W.grad`"
+            )
+        if text:
+            warnings.warn(text, GradientWarning, stacklevel=3)
 
     def backward(
         self,
