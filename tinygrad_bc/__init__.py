@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tinygrad_bc.check import gradcheck as gradcheck
     from tinygrad_bc.draw import graph as graph
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # What recording and differentiating can do without is imported when it is first asked for.
 _LATER = {"check": "", "data": "", "draw": "", "nn": "", "gradcheck": "check", "graph": "draw"}

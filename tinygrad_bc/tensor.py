@@ -320,6 +320,18 @@ class Tensor(Value):
     def __rtruediv__(self, other: Any) -> Tensor:
         return record(_divide, (other, self))
 
+    def __mod__(self, other: Any) -> Tensor:
+        return record(ops.remainder, (self, other))
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return record(ops.remainder, (other, self))
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return record(ops.floor_divide, (self, other))
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return record(ops.floor_divide, (other, self))
+
     def __pow__(self, other: Any) -> Tensor:
         return record(ops.power, (self, other))
 
