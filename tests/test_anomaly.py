@@ -156,3 +156,141 @@ def test_as_a_decorator():
     for _ in range(2):
         with pytest.raises(AnomalyError):
             step(leaf([0.0]))
+
+
+# --- stories -------------------------------------------------------------------------------------
+
+
+def standardised(x):
+    return (x - x.mean()) / x.std()
+
+
+def cosine(x, y):
+    return (x * y).sum() / (tg.sqrt((x * x).sum()) * y.norm())
+
+
+FORWARD_STORIES = [
+    # numbers, what is computed, who made the first one, what went in there, the way around
+    ([1000.0, 1.0], lambda x: tg.exp(x) / tg.exp(x).sum(), "exp", "there 1000.0", "tg.softmax"),
+    ([800.0], lambda x: tg.log(1 + tg.exp(x)), "exp", "beyond 709 in float64", "tg.softplus for log(1 + exp(x))"),
+    ([709.5, 709.5], lambda x: tg.exp(x).sum(), "sum", "from 1.3", "tg.logsumexp"),
+    ([2.0, 2.0], standardised, "divide", "there 0.0", "std + 1e-8"),
+    ([2.0, 2.0], lambda x: x / tg.sqrt(((x - x.mean()) ** 2).mean()), "divide", "there 2.0", "std + 1e-8"),
+    ([0.0, 0.0], lambda x: x / tg.sqrt((x * x).sum()), "divide", "there 0.0", "tg.norm(x) + 1e-12"),
+    ([0.0, 0.0], lambda x: cosine(x, x + 1), "divide", "there 0.0", "The divisor is 0 there"),
+    ([1.0, -1.0], lambda x: x / x.sum(), "divide", "there 0.0", "The divisor is 0 there"),
+    ([0.0, 1.0], lambda x: x * tg.log(x), "log", "there 0.0", "tg.xlogy"),
+    ([0.5, -1.0], tg.log1p, "log1p", "there -1.0", "above −1"),
+    ([0.5, 1.0], lambda p: -(0.0 * tg.log(p) + 1.0 * tg.log(1 - p)).mean(), "log", "0.0", "tg.binary_cross_entropy(p"),
+    ([1.5, 0.0], tg.acos, "acos", "there 1.5", "tg.clamp(x, -1, 1)"),
+    ([1.5, 0.0], tg.asin, "asin", "there 1.5", "tg.clamp(x, -1, 1)"),
+    ([0.5, 2.0], tg.acosh, "acosh", "there 0.5", "tg.clamp(x, min=1)"),
+    ([1.0, 0.0], tg.atanh, "atanh", "there 1.0", "1 - 1e-7"),
+    ([0.0, 4.0], tg.rsqrt, "rsqrt", "there 0.0", "tg.rsqrt(x + eps)"),
+    ([0.0, 4.0], tg.reciprocal, "reciprocal", "there 0.0", "tg.where(x == 0, 1.0, x)"),
+    ([0.0, 4.0], lambda x: x**-2, "power", "there 0.0", "0 has no negative power"),
+    ([1e200, 1.0], lambda x: tg.sqrt((x**2).sum()), "power", "there 1e+200", "The largest float64 is 1.8e+308"),
+    ([1e10] * 40, lambda x: tg.cumprod(x, 0), "cumprod", "there 10000000000.0", "smaller learning rate"),
+    ([0.0, 1.0], lambda x: tg.xlogy(1.0, x), "xlogy", "there 0.0", "keep y above 0"),
+    ([1.0, 1.0, 1.0, 1.0], lambda x: tg.log(tg.det(x.reshape(2, 2))), "log", "0.0", "tg.slogdet"),
+    ([1.0, 1.0, 1.0, 1.0], lambda x: tg.slogdet(x.reshape(2, 2)), "logabsdet", "(2, 2)", "np.eye(n)"),
+    ([math.inf, 1.0], lambda x: x - x, "subtract", "there inf", "∞ − ∞"),
+    ([math.inf, 1.0], lambda x: x * tg.tensor([0.0, 1.0]), "multiply", "there inf", "0 · ∞"),
+    ([-math.inf, -math.inf], lambda x: tg.softmax(x, 0), "softmax", "there -inf", "large finite number"),
+    ([0.0, 4.0], lambda x: tg.where(x > 0, tg.log(x), 0.0), "log", "there 0.0", "tg.where(c, log(tg.where(c, x, 1.0))"),
+    ([0.0, 4.0], lambda x: tg.where(x > 0, 1 / x, 0.0), "divide", "there 0.0", "tg.where(c, x, 1.0), in the place of"),
+]
+
+
+@pytest.mark.parametrize(("numbers", "compute", "maker", "there", "way_around"), FORWARD_STORIES)
+def test_what_goes_wrong_forward(numbers, compute, maker, there, way_around):
+    message = anomaly(lambda: compute(leaf(numbers, "x")))
+    assert message.startswith(f"`{maker}` made the first "), message
+    assert there in message
+    assert way_around in message
+    assert message.count(f"{__file__}:") == 1
+
+
+BACKWARD_STORIES = [
+    ([0.0, 0.0], lambda x: (x**2).sum() ** 0.5, "power", "tg.norm(x, dim=...)"),
+    ([2.0, 2.0], lambda x: tg.sqrt(((x - x.mean()) ** 2).mean()), "sqrt", "tg.std(x, dim=..., correction=0)"),
+    ([0.0, 1.0], lambda x: (x.abs() ** 0.5).sum(), "power", "tg.sqrt(x + eps)"),
+    ([0.0, 1.0], lambda x: (x.abs() ** 0.3).sum(), "power", "(x + eps) ** p"),
+    ([1.0, 0.5], lambda x: tg.acos(x).sum(), "acos", "1 - 1e-7"),
+    ([-1.0, 0.5], lambda x: tg.asin(x).sum(), "asin", "1 - 1e-7"),
+    ([0.0, 3.0], lambda x: (tg.tensor([0.0, 1.0]) * tg.sqrt(x)).sum(), "sqrt", "tg.sqrt(x + eps)"),
+]
+
+
+@pytest.mark.parametrize(("numbers", "compute", "maker", "way_around"), BACKWARD_STORIES)
+def test_what_goes_wrong_backward(numbers, compute, maker, way_around):
+    x = leaf(numbers, "x")
+    message = anomaly(lambda: compute(x).backward())
+    assert message.startswith(f"the derivative of `{maker}` made the first "), message
+    assert way_around in message
+    assert message.count(f"{__file__}:") == 1
+    assert x.grad is None
+
+
+def test_float32_overflows_earlier():
+    x = tg.tensor([100.0], dtype=np.float32, requires_grad=True)
+    assert "exp overflows beyond 88 in float32" in anomaly(lambda: tg.exp(x))
+    message = anomaly(lambda: (x * 1e30) * 1e30)
+    assert "The largest float32 is 3.4e+38" in message
+    assert "or use float64" in message
+
+
+def test_a_training_that_diverges():
+    W = leaf([3.0], "W")
+
+    def train():
+        for _ in range(1000):
+            loss = ((W * 5.0 - 1.0) ** 2).sum()  # the loss
+            (dLoss_W,) = tg.grad(loss, W)
+            with tg.no_grad():
+                W.data = W.data - dLoss_W.data
+
+    message = anomaly(train)
+    assert "`power` made the first infinity" in message
+    assert "try a smaller learning rate" in message
+    assert "# the loss" in message
+
+
+def test_a_classifier_that_is_too_sure():
+    W, X, Y = leaf([[300.0], [200.0]], "W"), np.ones((5, 2)), np.ones((5, 1))
+
+    def loss():
+        Yh = tg.sigmoid(X @ W)
+        return -(Y * tg.log(Yh) + (1 - Y) * tg.log(1 - Yh)).mean()  # by hand
+
+    message = anomaly(loss)
+    assert "`log` made the first infinity: element [0, 0] of its result (5, 1)" in message
+    assert "tg.binary_cross_entropy_with_logits(x, y)" in message
+    assert "# by hand" in message
+
+
+def test_data_are_called_by_the_name_of_their_variable():
+    W, table = leaf([1.0, 2.0], "W"), np.array([[1.0, 2.0], [math.nan, 3.0]])
+    message = anomaly(lambda: table @ W)
+    assert "table (2, 2) holds NaN before any operation, at [1, 0]" in message
+    assert "reaches `matmul`" in message
+
+
+def test_the_other_ways_around_are_finite():
+    x, same = leaf([-1.0, 0.0, 1.0]), leaf([2.0, 2.0, 2.0])
+    with tg.detect_anomaly():
+        for z, loss in (
+            (x, tg.acos(tg.clamp(x, -1 + 1e-7, 1 - 1e-7)).sum()),
+            (x, tg.atanh(tg.clamp(x, -1 + 1e-7, 1 - 1e-7)).sum()),
+            (x, tg.rsqrt(x * x + 1e-12).sum()),
+            (x, (1 / tg.where(x == 0, 1.0, x)).sum()),
+            (x, (x * 0 / (tg.norm(x * 0) + 1e-12)).sum()),
+            (x, tg.softplus(x * 1000).sum()),
+            (x, tg.softmax(tg.where(x < 5, -1e9, x), 0).sum()),
+            (same, tg.std(same, correction=0)),
+            (same, ((same - same.mean()) / (same.std() + 1e-8)).sum()),
+            (same, tg.layer_norm(same, 3).sum()),
+        ):
+            assert math.isfinite(loss.item())
+            (gradient,) = tg.grad(loss, z)
+            assert np.isfinite(gradient.data).all()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_bc as tg
-from tinygrad_bc.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bc.errors import DTypeError, GradientError, GradientWarning, ShapeError
 
 
 def mixed(a, b):
@@ -138,7 +138,12 @@ def test_forms_of_inputs_and_outputs():
     assert tg.jacobian(lambda x: x, np.zeros((0, 2))).shape == (0, 2, 0, 2)
     assert tg.jacobian(lambda x: x * 2, np.ones(2, np.float32)).dtype == np.float32
     np.testing.assert_array_equal(tg.jacobian(lambda x, y: x, ([1.0], [2.0]))[1].data, [[0.0]])  # y is not used
-    np.testing.assert_array_equal(tg.jacobian(lambda x: tg.tensor([1.0]), [2.0]).data, [[0.0]])
+    with pytest.warns(GradientWarning, match="not computed from its inputs") as caught:
+        np.testing.assert_array_equal(tg.jacobian(lambda x: tg.tensor(x.data**2), [2.0]).data, [[0.0]])
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(tg.hessian(lambda x: x.sum(), [2.0, 1.0]).data, np.zeros((2, 2)))
+    with tg.no_grad():  # a derivative is asked for all the same
+        np.testing.assert_array_equal(tg.jacobian(lambda x: x * x, [2.0]).data, [[4.0]])
     _, gradients = tg.value_and_grad(lambda x, y: (x * y).sum(), argnums=(1, 0))([2.0], [3.0])
     assert [g.item() for g in gradients] == [2.0, 3.0]
     x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -159,6 +164,8 @@ def test_forms_of_inputs_and_outputs():
         (lambda: tg.hvp(tg.exp, [1.0, 2.0], [1.0, 1.0]), GradientError, "hvp: a single number"),
         (lambda: tg.value_and_grad(tg.exp)([1.0, 2.0]), GradientError, "value_and_grad: a single number"),
         (lambda: tg.value_and_grad(tg.exp, 1)([1.0]), GradientError, "argnums=1, but 1 arguments"),
+        (lambda: tg.jacobian(tg.tensor([1.0]), [1.0]), DTypeError, "a function of the inputs, got its result"),
+        (lambda: tg.vjp(tg.add, [tg.tensor([1.0]), tg.tensor([1.0])]), DTypeError, "given as a tuple"),
         (lambda: tg.jacobian(lambda x: 3.0, [1.0]), DTypeError, "must return a tensor .* it returned float"),
     ],
 )

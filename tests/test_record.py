@@ -197,13 +197,15 @@ def test_steps_leave_nothing_behind(without_collector):
 
 
 def test_an_error_in_backward_leaves_no_graph_behind(without_collector):
-    x = leaf([1.0, 2.0])
-    y = (x * x).sum()
-    ref = weakref.ref(y)
-    x.data = np.zeros(2)
-    with pytest.raises(tg.errors.GradientError):
-        y.backward()
-    del y
+    def fail():
+        x = leaf([1.0, 2.0])
+        y = (x * x).sum()
+        x.data = np.zeros(2)
+        with pytest.raises(tg.errors.GradientError):
+            y.backward()
+        return weakref.ref(y)
+
+    ref = fail()
     gc.collect()  # the traceback of the error held the frames
     assert ref() is None
 

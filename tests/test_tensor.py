@@ -549,3 +549,28 @@ def test_a_parameter_pickled_after_updates_works_and_a_computed_tensor_is_refuse
 def test_mistakes_are_explained(mistake, error, message):
     with pytest.raises(error, match=message):
         mistake(leaf([1.0, 2.0], "x"))
+
+
+SEVERAL_ALIKE = """
+    cat concat concatenate stack hstack vstack broadcast_tensors einsum tensordot
+"""
+IN_NN_FUNCTIONAL = """
+    linear conv1d conv2d embedding batch_norm layer_norm pad max_pool1d max_pool2d avg_pool1d avg_pool2d mse_loss
+    l1_loss smooth_l1_loss huber_loss nll_loss cross_entropy binary_cross_entropy binary_cross_entropy_with_logits
+"""
+IN_LINALG = "inv solve linalg_norm matrix_norm vector_norm svdvals matrix_transpose"
+OTHER_NAMES = "cast power getitem sum_to expand_dims take_along_axis"  # of methods and operators
+FUNCTIONS_ALONE = {*SEVERAL_ALIKE.split(), *IN_NN_FUNCTIONAL.split(), *IN_LINALG.split(), *OTHER_NAMES.split()}
+
+
+@pytest.mark.parametrize("name", tg.ops.__all__)
+def test_every_operation_is_a_method_but_for_those_listed(name):
+    if name in FUNCTIONS_ALONE:
+        assert not hasattr(tg.Tensor, name)
+    elif name != "where":  # whose first argument is the condition
+        assert vars(tg.Tensor)[name] is getattr(tg, name)
+
+
+def test_where_as_a_method_keeps_this_tensor_where_the_condition_holds():
+    x = leaf([1.0, -2.0])
+    np.testing.assert_array_equal(x.where(x > 0, 0.0).data, [1.0, 0.0])

@@ -8,6 +8,7 @@
 tensor([2., 4., 6.])
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from tinygrad_bc import errors as errors
 from tinygrad_bc import linalg as linalg
 from tinygrad_bc import ops as ops
 from tinygrad_bc.anomaly import detect_anomaly as detect_anomaly
+from tinygrad_bc.autograd import enable_grad as enable_grad
 from tinygrad_bc.autograd import grad as grad
+from tinygrad_bc.autograd import is_grad_enabled as is_grad_enabled
 from tinygrad_bc.autograd import no_grad as no_grad
 from tinygrad_bc.derivatives import hessian as hessian
 from tinygrad_bc.derivatives import hvp as hvp
@@ -49,7 +52,7 @@ if not TYPE_CHECKING:  # or a type checker would believe that every name exists
 
     def __getattr__(name: str) -> Any:
         if name not in _LATER:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
         module = import_module(f"{__name__}.{_LATER[name] or name}")
         thing = globals()[name] = getattr(module, name) if _LATER[name] else module
         return thing
@@ -58,7 +61,8 @@ if not TYPE_CHECKING:  # or a type checker would believe that every name exists
 def __dir__() -> list[str]:
     """List what is public: the operations, and the names imported above as themselves."""
     own = """
-        __version__ ErrorSample Sample Tensor composite detect_anomaly errors grad hessian hvp jacobian jvp linalg
+        __version__ ErrorSample Sample Tensor composite detect_anomaly enable_grad errors grad hessian hvp
+        is_grad_enabled jacobian jvp linalg
         no_grad ops primitive tensor value_and_grad vjp
     """
     return sorted([*own.split(), *_LATER, *dir(ops)])

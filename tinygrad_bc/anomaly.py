@@ -60,23 +60,30 @@ def inspect_result(op: Primitive, inputs: Sequence[Any], result: Any) -> None:
     at = _first(result)
     if at is None:
         return
+    infinities_put_in = False
     for i, x in enumerate(inputs):
-        if not isinstance(x, Value):
-            if not np.isfinite(x):
-                return  # written by hand
+        data = x._data if isinstance(x, Value) else x
+        if _first(data) is None:
             continue
-        if _first(x._data) is not None:
-            culprit = _first_made(x)
-            if culprit is not None:
-                node: Any = culprit.node
-                raise _forward(node.op, node.inputs, culprit._data, f"  {node.place}")
-            if _is_nan(x._data):
-                raise AnomalyError(
-                    f"{describe(x, i)} holds NaN before any operation, at {_index(_first_nan(x._data))}: it came in "
-                    f"with the data and reaches `{op.name}` at\n{user_line()}"
-                )
-            return  # an infinity that was put in
-    raise _forward(op, inputs, result, user_line())
+        culprit = _first_made(x) if isinstance(x, Value) else None
+        if culprit is not None:
+            node: Any = culprit.node
+            raise _forward(node.op, node.inputs, culprit._data, _first(culprit._data), node.place)
+        if _is_nan(data):
+            if not isinstance(x, Value):
+                return  # written by hand
+            raise AnomalyError(
+                f"{describe(x, i)} holds NaN before any operation, at {_index(_first_nan(data))}: it came in "
+                f"with the data and reaches `{op.name}` at\n{user_line()}"
+            )
+        infinities_put_in = True
+    if not infinities_put_in:
+        raise _forward(op, inputs, result, at, user_line().strip())
+    if _is_nan(result):
+        raise _forward(op, inputs, result, _first_nan(result), user_line().strip())
+
+
+_IN_A_BRANCH = " If the `where` is to leave this element out: both of its branches are computed first. "
 
 
 def _first_made(value: Value) -> Value | None:
@@ -89,14 +96,14 @@ def _first_made(value: Value) -> Value | None:
     return None
 
 
-def _forward(op: Primitive, inputs: Sequence[Any], result: Any, place: str) -> AnomalyError:
-    at = _first(result)
+def _forward(op: Primitive, inputs: Sequence[Any], result: Any, at: Any, place: str) -> AnomalyError:
     name = "NaN" if np.isnan(np.asarray(result)[at]) else "infinity"
     count = int(np.sum(~np.isfinite(result)))
     return AnomalyError(
         f"`{op.name}` made the first {name}: element {_index(at)} of its result {np.shape(result)} is "
         f"{np.asarray(result)[at]}" + (f", and {count} elements in all are not finite" if count > 1 else "") + ". "
-        f"What went in: {_operands(inputs, np.shape(result), at)}. {_stable_forward(op, inputs)}\n{place}"
+        f"What went in: {_operands(inputs, np.shape(result), at)}. {_stable_forward(op, inputs, result, at)}"
+        f"{_IN_A_BRANCH + _choose_before(op) if 'where(' in place else ''}\n  {place}"
     )
 
 
@@ -141,26 +148,90 @@ def _made_from(x: Any) -> list[Any]:
     return list(x.node.inputs) if isinstance(x, Value) and x.node is not None else []
 
 
-def _stable_forward(op: Primitive, inputs: Sequence[Any]) -> str:
+DOMAINS = {
+    "log1p": "log(1 + x) needs numbers above −1.",
+    "sqrt": "Numbers below 0 have no root: tg.clamp(x, min=0) before, or x + eps if they are rounding errors.",
+    "rsqrt": "1 / sqrt(x) needs numbers above 0: write tg.rsqrt(x + eps), with an eps such as 1e-12.",
+    "reciprocal": "0 has no reciprocal: keep x away from 0, or choose first: 1 / tg.where(x == 0, 1.0, x).",
+    "acos": "acos is defined from −1 to 1: tg.clamp(x, -1, 1) before, if only rounding errors lie beyond.",
+    "asin": "asin is defined from −1 to 1: tg.clamp(x, -1, 1) before, if only rounding errors lie beyond.",
+    "acosh": "acosh is defined from 1: tg.clamp(x, min=1) before, if only rounding errors lie below.",
+    "atanh": "atanh is defined between −1 and 1, and infinite there: tg.clamp(x, -1 + 1e-7, 1 - 1e-7) before.",
+    "xlogy": "It is 0 where x is 0, but log(y) of y = 0, or of y below 0, stays what it is: keep y above 0.",
+    "logabsdet": "The matrix is singular, its determinant 0: add a small multiple of np.eye(n) to it.",
+}
+"""What an operation is defined for."""
+
+
+def _stable_forward(op: Primitive, inputs: Sequence[Any], result: Any, at: tuple[int, ...]) -> str:
     """Return the stable way to write what failed, as a sentence."""
-    first, second = inputs[0], inputs[1] if len(inputs) > 1 else None
+    numbers = [np.asarray(x._data if isinstance(x, Value) else x) for x in inputs]
+    if not all(_first(x) is None for x in numbers):
+        return (
+            "Infinities went in, and ∞ − ∞, 0 · ∞ and ∞ / ∞ are no numbers: use a large finite number in their place."
+        )
+    there = [
+        x if at is None or not _broadcasts(x.shape, np.shape(result)) else _there(x, np.shape(result), at)
+        for x in numbers
+    ]
     if op.name in ("log", "log2", "log10"):
-        return _stable_log(first)
-    if op.name == "exp":
-        return "exp overflows beyond 709: take out the largest element first, as tg.softmax and tg.logsumexp do."
-    if op.name == "divide" and _maker(first) == "exp":
-        return "For exp(x) / exp(x).sum() write tg.softmax(x, dim): it does not overflow."
-    if op.name == "divide" and "norm" in _maker(second):
-        return "A vector of length 0 has no direction: divide by norm + 1e-12, or by tg.clamp(norm, min=1e-12)."
-    if op.name == "divide":
-        return "The divisor is 0 there: keep it away from 0, or choose first: x / tg.where(d == 0, 1.0, d)."
-    if op.name == "sqrt":
-        return "Numbers below 0 have no root: tg.clamp(x, min=0) before, or x + eps if they are rounding errors."
-    if op.name == "power":
-        return "A negative number has no fractional power, and 0 no negative one: keep the base above 0."
-    if op.name == "multiply" and "log" in (_maker(first), _maker(second)):
-        return "For x * log(y) with x = 0 write tg.xlogy(x, y): it is 0 there."
-    return ""
+        return _stable_log(inputs[0])
+    if op.name == "divide" and there[1] == 0:
+        return _stable_quotient(*inputs)
+    if op.name == "power" and there[0] == 0:
+        return "0 has no negative power: keep the base above 0."
+    if op.name == "power" and np.isnan(np.asarray(result)[at]):
+        return "A negative number has no fractional power: keep the base above 0."
+    if op.name in DOMAINS:
+        return DOMAINS[op.name]
+    return _overflow(op, inputs, np.asarray(result).dtype) if np.isinf(np.asarray(result)[at]) else ""
+
+
+def _overflow(op: Primitive, inputs: Sequence[Any], dtype: np.dtype[Any]) -> str:
+    largest = np.finfo(dtype).max
+    if op.name in ("exp", "expm1") or (op.name == "sum" and _maker(inputs[0]) == "exp"):
+        return (
+            f"exp overflows beyond {int(np.log(largest))} in {dtype}. Written as one function it does not: tg.softmax "
+            "for exp(x) / exp(x).sum(), tg.logsumexp for log(exp(x).sum()), tg.softplus for log(1 + exp(x)), "
+            "and tg.sigmoid for 1 / (1 + exp(-x))."
+        )
+    return (
+        f"The largest {dtype} is {float(largest):.1e}: make the numbers smaller"
+        + ("" if dtype == np.float64 else ", or use float64")
+        + ". If it comes after some steps of training, the steps are too large: try a smaller learning rate."
+    )
+
+
+def _stable_quotient(dividend: Any, divisor: Any) -> str:
+    if _maker(dividend) == "exp":
+        return "For exp(x) / exp(x).sum() write tg.softmax(x, dim): it does not underflow."
+    length = _of_a_root(divisor) == "sum"
+    if "norm" in _maker(divisor) or length:
+        return (
+            f"A vector of length 0 has no direction: divide by {'tg.norm(x)' if length else 'norm'} + 1e-12, or by "
+            "tg.clamp(norm, min=1e-12)."
+        )
+    if _maker(divisor) in ("std", "var") or _of_a_root(divisor) in ("mean", "var"):
+        return (
+            "Numbers that are all equal have the standard deviation 0: divide by std + 1e-8, or write tg.layer_norm or "
+            "tg.batch_norm, which do so."
+        )
+    return "The divisor is 0 there: keep it away from 0, or choose first: x / tg.where(d == 0, 1.0, d)."
+
+
+def _of_a_root(x: Any) -> str:
+    """Return the name of the operation whose result `x` is the square root of, or ''."""
+    node: Any = x.node if isinstance(x, Value) else None
+    if node is None or not (node.op.name == "sqrt" or (node.op.name == "power" and node.inputs[1] == 0.5)):
+        return ""
+    return _maker(node.inputs[0])
+
+
+def _choose_before(op: Primitive) -> str:
+    number = "tg.where(c, x, 1.0)"
+    return "Choose before: " + (
+        f"tg.where(c, {op.name}({number}), ...)." if len(op.arrays) == 1 else f"{number}, in the place of x."
+    )
 
 
 def _stable_log(x: Any) -> str:
@@ -177,6 +248,8 @@ def _stable_log(x: Any) -> str:
         return "For log(softmax(x)) write tg.log_softmax(x, dim), or tg.cross_entropy for the loss."
     if maker == "sum" and _maker(parts[0]) == "exp":
         return "For log(sum(exp(x))) write tg.logsumexp(x, dim)."
+    if "det" in maker:
+        return "For log(det(A)) write tg.slogdet(A), which does not underflow; of a singular matrix it is −∞ too."
     return (
         "The logarithm needs numbers above 0: tg.xlogy for x log y, tg.log1p for log(1 + x), and for probabilities "
         "tg.binary_cross_entropy(p, y), which is finite at 0 and 1."
@@ -189,19 +262,18 @@ def _stable_backward(value: Value, node: Node, order: Sequence[Value]) -> str:
     if chosen:
         return (
             f"Its result goes into a `where` ({chosen[0].place}) which does not choose this element. But its "
-            "derivative is computed all the same, and 0 · ∞ is NaN. Choose before: "
-            f"tg.where(c, {node.op.name}(tg.where(c, x, 1.0)), ...)."
+            f"derivative is computed all the same, and 0 · ∞ is NaN. {_choose_before(node.op)}"
         )
-    if node.op.name == "sqrt":
-        squares = _maker(node.inputs[0]) == "sum"
-        return "The root has an infinite slope at 0: " + (
-            "for the length of a vector write tg.norm(x, dim=...), whose gradient at 0 is 0."
-            if squares
-            else "write tg.sqrt(x + eps), with eps as small as the numbers allow, 1e-12."
-        )
+    if node.op.name == "sqrt" or (node.op.name == "power" and node.inputs[1] == 0.5):
+        return "The root has an infinite slope at 0: " + {
+            "sum": "for the length of a vector write tg.norm(x, dim=...), whose gradient at 0 is 0.",
+            "mean": "for a standard deviation write tg.std(x, dim=..., correction=0), whose gradient at 0 is 0.",
+        }.get(_maker(node.inputs[0]), "write tg.sqrt(x + eps), with eps as small as the numbers allow, 1e-12.")
     if node.op.name == "power":
         return "A power below 1 has an infinite slope at 0: keep the base above 0, (x + eps) ** p."
-    if node.op.name in ("divide", "log", "reciprocal", "rsqrt"):
+    if node.op.name in ("acos", "asin"):
+        return "Its slope is infinite at −1 and 1: tg.clamp(x, -1 + 1e-7, 1 - 1e-7) before."
+    if node.op.name in ("divide", "log", "log1p", "reciprocal", "rsqrt"):
         return "It has no derivative there: keep what it is given away from 0."
     return ""
 
@@ -249,11 +321,16 @@ def _operands(inputs: Sequence[Any], shape: tuple[int, ...], at: tuple[int, ...]
         if not isinstance(x, Value):
             described.append(title)
         elif at is not None and _broadcasts(data.shape, shape):
-            described.append(f"{title}, there {np.broadcast_to(data, shape)[at]}")
+            described.append(f"{title}, there {_there(data, shape, at)}")
         else:
             finite = data.size and data.dtype.kind in "fiu"
             described.append(f"{title}, from {data.min()} to {data.max()}" if finite else title)
     return "; ".join(described)
+
+
+def _there(data: Any, shape: tuple[int, ...], at: tuple[int, ...]) -> Any:
+    """Return the number that went into the element `at` of a result of `shape`."""
+    return np.broadcast_to(data, shape)[at]
 
 
 def _broadcasts(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
@@ -12,12 +14,12 @@ import numpy as np
 
 from tinygrad_bc import anomaly
 from tinygrad_bc.diagnosis import describe, user_line
-from tinygrad_bc.errors import GradientError, ShapeError
+from tinygrad_bc.errors import GradientError, GradientWarning, ShapeError
 from tinygrad_bc.ops import astype, sum_to
-from tinygrad_bc.primitive import CAPTURE, OFF, Mode, constant, mode
-from tinygrad_bc.record import Array, Node, Value, as_array, as_values, clock, recorded_order
+from tinygrad_bc.primitive import CAPTURE, GRADIENTS, OFF, Mode, constant, mode
+from tinygrad_bc.record import Array, Node, Value, as_array, as_values, clock, recorded_order, user_frame
 
-__all__ = ["backward", "grad", "no_grad"]
+__all__ = ["backward", "enable_grad", "grad", "is_grad_enabled", "no_grad"]
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -63,6 +65,16 @@ def no_grad(function: Any = None) -> Any:
     return _SwitchMode(OFF) if function is None else _SwitchMode(OFF)(function)
 
 
+def enable_grad(function: Any = None) -> Any:
+    """Record again, inside a block or a function that is itself inside ``no_grad()``. Used like `no_grad`."""
+    return _SwitchMode(GRADIENTS) if function is None else _SwitchMode(GRADIENTS)(function)
+
+
+def is_grad_enabled() -> bool:
+    """Return whether operations on tensors that require a gradient are being recorded."""
+    return mode.get() is not OFF
+
+
 def backward(
     output: Value,
     gradient: Any = None,
@@ -80,7 +92,7 @@ def backward(
     for value in order:
         if value.node.spent:  # type: ignore[union-attr]
             raise _spent(value)
-    results = _pulled_back(seeds, order, wanted, create_graph)
+    results = _backward_pass(seeds, order, wanted, create_graph)
     for i, value in enumerate(wanted or ()):
         if value not in results:
             raise GradientError(f"backward: {_unused(value, i)}")
@@ -198,7 +210,7 @@ def grad(
     for output, gradient in zip(outputs, grad_outputs, strict=True):
         seed = _seed(output, gradient, symbolic=create_graph)
         seeds[output] = seeds[output] + seed if output in seeds else seed
-    results = _pulled_back(seeds, recorded_order(seeds), dict.fromkeys(inputs), create_graph)
+    results = _backward_pass(seeds, recorded_order(seeds), dict.fromkeys(inputs), create_graph)
     if not create_graph:
         results = {value: constant(g) for value, g in results.items()}
     for i, value in enumerate(inputs):
@@ -240,7 +252,7 @@ def _seed(output: Value, gradient: Any, *, symbolic: bool = False) -> Any:
     return as_array(gradient._data if isinstance(gradient, Value) else gradient, output.dtype)
 
 
-def _pulled_back(
+def _backward_pass(
     seeds: dict[Value, Any], order: list[Value], wanted: dict[Value, None] | None, create_graph: bool
 ) -> dict[Value, Any]:
     """Return the cotangents at the end of a backward pass, which is recorded if `create_graph` is true."""
@@ -285,25 +297,35 @@ def _pull_back(
             results[value] = g
         node: Any = value.node
         op, inputs, params, tick = node.op, node.inputs, node.params, node.tick
-        arguments = inputs if symbolic else [x._data if isinstance(x, Value) else x for x in inputs]
-        y = value if symbolic else value._data
-        exposed = value._exposed
         if value._changed > tick:
             raise _changed_since([value], node)
-        for x, like, vjp in zip(inputs, arguments, op.vjps):  # indices, at the end, have no VJP
+        exposed = value._exposed
+        arguments = []
+        for x in inputs:
             if not isinstance(x, Value):
+                arguments.append(x)
                 continue
             if x._changed > tick:
                 raise _changed_since([x], node)
-            if x._exposed:
+            if x._exposed or (x.node is not None and x._data.base is not None and _owner(x)._exposed):
                 exposed = True
-            if not x._requires_grad or vjp is None or (needed is not None and x not in needed):
+            arguments.append(x if symbolic else x._data)
+        if exposed:
+            _refuse_changes_unseen(value, node)
+        y = value if symbolic else value._data
+        for x, like, vjp in zip(inputs, arguments, op.vjps):  # indices, at the end, have no VJP
+            if not isinstance(x, Value) or not x._requires_grad or vjp is None:
                 continue
+            if needed is not None and x not in needed:
+                continue
+            c = g
             try:
                 c = vjp(g, y, *arguments, **params)
                 if c.shape != like.shape:
                     c = _summed_back(c, x, node)
             except Exception as error:
+                if isinstance(error, AttributeError) and not isinstance(c, np.ndarray | np.generic | Value):
+                    raise _no_array(c, x, node) from None
                 error.add_note(f"in the VJP of `{op.name}`, recorded at\n  {node.place}")
                 raise
             if c.dtype is not like.dtype and c.dtype != like.dtype:
@@ -311,8 +333,6 @@ def _pull_back(
             if inspect_cotangent is not None:
                 inspect_cotangent(value, x, g, c)
             cotangents[x] = cotangents[x] + c if x in cotangents else c
-        if exposed:
-            _refuse_changes_unseen(value, node)
     for leaf, g in cotangents.items():
         if wanted is None or leaf in wanted:
             results[leaf] = g if leaf.hooks is None else _hooked(leaf, g, symbolic)
@@ -322,7 +342,8 @@ def _pull_back(
 def _hooked(value: Value, g: Any, symbolic: bool) -> Any:
     """Return the cotangent of `value` after its hooks, each of which may replace it."""
     for hook in list((value.hooks or {}).values()):
-        new = hook(g if symbolic else constant(g))
+        with _SwitchMode(CAPTURE if symbolic else OFF):
+            new = hook(g if symbolic else constant(g))
         if new is None:
             continue
         shape = np.shape(new._data if isinstance(new, Value) else new)
@@ -336,6 +357,13 @@ def _hooked(value: Value, g: Any, symbolic: bool) -> Any:
     return g
 
 
+def _owner(x: Value) -> Value:
+    """Return the value whose memory `x` is a view of."""
+    while x.node is not None and x._data.base is not None:
+        x = next(x.node.values)
+    return x
+
+
 def _refuse_changes_unseen(value: Value, node: Node) -> None:
     """Raise an error if an array that somebody has had in hand, by ``.data``, was written into since it was used.
 
@@ -346,7 +374,7 @@ def _refuse_changes_unseen(value: Value, node: Node) -> None:
     with np.errstate(all="ignore"):
         again = node.op.forward(*arrays, **node.params)
     if not np.array_equal(again, value._data, equal_nan=value.dtype.kind == "f"):
-        raise _changed_since([x for x in [*node.values, value] if x._exposed], node)
+        raise _changed_since([x for x in [*node.values, value] if x._exposed or _owner(x)._exposed], node)
 
 
 def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
@@ -379,7 +407,8 @@ def _owned(results: dict[Value, Any], seeds: dict[Value, Any]) -> dict[Value, Ar
     return results
 
 
-def _changed_since(suspects: Sequence[Value], node: Node) -> GradientError:
+def _changed_since(suspects: Iterable[Value], node: Node) -> GradientError:
+    suspects = list(dict.fromkeys(suspects))
     positions = [_position(x, node) for x in suspects]
     titles = [describe(x, i) if x.name or i >= 0 else f"its result {x.shape}" for x, i in zip(suspects, positions)]
     return GradientError(
@@ -397,9 +426,45 @@ def _position(x: Value, node: Node) -> int:
 def _summed_back(c: Any, x: Value, node: Node) -> Any:
     """Return a cotangent of the broadcast shape summed to the shape of the input that was broadcast."""
     if node.op.broadcasts and _broadcasts_to(x.shape, c.shape):
+        _warn_of_pairs(x, c.shape, node)
         return sum_to(c, shape=x.shape)
     i = _position(x, node)
     raise GradientError(
         f"the VJP of `{node.op.name}` for input {i} ({describe(x, i)}) returned shape {c.shape}; it must return the "
         f"shape of that input, {x.shape}, or the shape of the output if the operation is declared with broadcasts=True"
+    )
+
+
+def _warn_of_pairs(x: Value, shape: tuple[int, ...], node: Node) -> None:
+    """Warn where (N,) met (N, 1) and every pair was computed: hardly ever what a hand-written loss means."""
+    n = shape[-1]
+    column, row = (n, 1), (n,)
+    if x.shape != row or shape != (n, n) or n == 1 or node.op.name not in ("subtract", "multiply"):
+        return
+    other = next((y for y in node.values if y.shape == column), None)
+    if other is not None:
+        names = [describe(y, _position(y, node)) for y in (x, other)]
+        warnings.warn(
+            f"`{node.op.name}` of {names[0]} and {names[1]} was computed for every pair, {n}×{n} numbers. If one "
+            f"number each was meant, bring them to one shape, by .reshape({n}) or .reshape({n}, 1); if every pair was "
+            f"meant, say so by .reshape(1, {n}) for {names[0]}\n  {node.place}",
+            GradientWarning,
+            stacklevel=_depth_of_user(),
+        )
+
+
+def _depth_of_user() -> int:
+    """Return the stacklevel at which a warning points at the user's line."""
+    user, frame, depth = user_frame(2), sys._getframe(1), 1
+    while frame is not user and frame.f_back is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+def _no_array(c: Any, x: Value, node: Node) -> GradientError:
+    i = _position(x, node)
+    return GradientError(
+        f"the VJP of `{node.op.name}` for input {i} ({describe(x, i)}) returned {type(c).__name__}; it must return an "
+        f"array of the shape {x.shape}. For an input without a derivative, declare None in the place of the VJP. It "
+        f"was recorded at\n  {node.place}"
     )

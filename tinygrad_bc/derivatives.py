@@ -5,14 +5,15 @@ The names and arguments are those of ``torch.autograd.functional``: a function, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.autograd import grad
+from tinygrad_bc.autograd import enable_grad, grad
 from tinygrad_bc.diagnosis import describe, user_line
-from tinygrad_bc.errors import DTypeError, GradientError, ShapeError
+from tinygrad_bc.errors import DTypeError, GradientError, GradientWarning, ShapeError
 from tinygrad_bc.primitive import constant
 from tinygrad_bc.record import Value, as_array
 from tinygrad_bc.tensor import Tensor, tensor
@@ -187,8 +188,18 @@ def value_and_grad(func: Function, argnums: int | Sequence[int] = 0) -> Callable
 
 
 def _called(func: Function, inputs: Any, create_graph: bool) -> tuple[list[Tensor], _Outputs]:
+    if isinstance(inputs, list) and any(isinstance(x, Value) for x in inputs):
+        raise DTypeError(f"several inputs are given as a tuple, (a, b), and not as a list\n{user_line()}")
     xs = _differentiated(inputs if isinstance(inputs, tuple) else (inputs,), create_graph)
-    return xs, _outputs(func, xs)
+    ys = _outputs(func, xs)
+    if not any(y.requires_grad or y.node for y in ys):
+        warnings.warn(
+            "what the function returned was not computed from its inputs by recorded operations, so its derivative is "
+            "0: was NumPy, .data, .detach() or tg.tensor(...) used on the way?",
+            GradientWarning,
+            stacklevel=3,
+        )
+    return xs, ys
 
 
 def _differentiated(inputs: tuple[Any, ...], create_graph: bool) -> list[Tensor]:
@@ -218,7 +229,13 @@ class _Outputs(list[Tensor]):
 
 
 def _outputs(func: Function, xs: Sequence[Tensor]) -> _Outputs:
-    returned = func(*xs)
+    if not callable(func):
+        raise DTypeError(
+            f"expected a function of the inputs, got its result, {type(func).__name__}: write lambda x: ...\n"
+            f"{user_line()}"
+        )
+    with enable_grad():  # also inside no_grad(): a derivative is asked for
+        returned = func(*xs)
     single = isinstance(returned, Value)
     ys = _Outputs([returned] if single else returned if isinstance(returned, tuple | list) else [])
     ys.single = single

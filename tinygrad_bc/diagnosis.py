@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
+import linecache
+import re
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +19,62 @@ from tinygrad_bc.record import Value, user_frame
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive
 
-__all__ = ["call_error", "describe", "forward_error", "shapes_disagree", "user_line"]
+__all__ = ["call_error", "call_mistake", "describe", "forward_error", "shapes_disagree", "user_line"]
 
 
 def describe(thing: Any, position: int | str) -> str:
-    """Return name and shape of an operand, for example ``W1 (15, 9)``; anything else as itself, shortened."""
+    """Return name and shape of an operand, for example ``W1 (15, 9)``; anything else as itself, shortened.
+
+    `position` says what an operand without a name is called: its number, or a text.
+    """
     if isinstance(thing, Value | np.ndarray) or hasattr(thing, "to_numpy"):
         title = position if isinstance(position, str) else f"operand {position + 1}"
-        name = getattr(thing, "name", None)
-        return f"{name if isinstance(name, str) and name else title} {thing.shape}"
+        return f"{_called(thing) or title} {thing.shape}"
     if isinstance(thing, list | tuple) and any(isinstance(x, Value | np.ndarray) for x in thing):
         return f"[{', '.join(describe(x, i) for i, x in enumerate(thing))}]"
     return reprlib.repr(thing)
+
+
+def _called(thing: Any) -> str:
+    """Return the name of a tensor or an array, or of the user's variable that holds it; '' if there is neither."""
+    name = getattr(thing, "name", None)
+    if isinstance(name, str) and name:
+        return name
+    frame = user_frame(2)
+    known = {id(thing), id(thing._data)} if isinstance(thing, Value) else {id(thing)}
+    variables = itertools.chain(frame.f_locals.items(), frame.f_globals.items())
+    return next((name for name, x in variables if id(x) in known and not name.startswith("_")), "")
+
+
+LONGEST_EXPRESSION = 40
+
+
+def _written(frame: FrameType) -> list[str]:
+    """Return the two sides of the operator that `frame` is at, as the user wrote them; [] where it is at none."""
+    first, last, start, end = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
+    if first is None or first != last:
+        return []
+    text = linecache.getline(frame.f_code.co_filename, first).encode()[start:end].decode()
+    try:
+        expression = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return []
+    if not isinstance(expression, ast.BinOp):
+        return []
+    return [ast.get_source_segment(text, side) or "" for side in (expression.left, expression.right)]
+
+
+def _titles(inputs: Sequence[Any]) -> list[str]:
+    """Return what each input is called in a message."""
+    written = _written(user_frame(2)) if len(inputs) == 2 else []
+    usable = len(written) == 2 and all(len(text) <= LONGEST_EXPRESSION for text in written)
+    others = written if usable else [f"operand {i + 1}" for i in range(len(inputs))]
+    return [_called(x) or other for x, other in zip(inputs, others)]
+
+
+def _as_factor(title: str) -> str:
+    """Return `title` in parentheses unless ``.T`` can be written behind it."""
+    return title if title.replace(".", "").isidentifier() else f"({title})"
 
 
 def user_line() -> str:
@@ -42,16 +91,33 @@ def forward_error(op: Primitive, inputs: Sequence[Any], params: dict[str, Any], 
     if len(inputs) < op.required:
         missing = ", ".join(op.arrays[len(inputs) : op.required])
         return TypeError(f"{op.name}({', '.join(op.arrays)}): {missing} is not given\n{user_line()}")
-    operands = [describe(x, i) for i, x in enumerate(inputs)]
+    titles = _titles(inputs)
+    operands = [describe(x, title) for x, title in zip(inputs, titles)]
     shapes = [np.shape(x._data if isinstance(x, Value) else x) for x in inputs]
     reason = ""
     if isinstance(error, ValueError | IndexError) and not (isinstance(error, TinygradError) and str(error)):
         reason = op.diagnose(*shapes, **{**op.defaults, **params}) if op.diagnose else ""
-        for i, (letter, x) in enumerate(zip(op.arrays, inputs)):  # "did you mean {b}.T?", with the user's name
-            reason = reason.replace(f"{{{letter}}}", getattr(x, "name", None) or f"(operand {i + 1})")
+        for letter, title in zip(op.arrays, titles):  # "did you mean {b}.T?", with the user's name
+            reason = reason.replace(f"{{{letter}}}", _as_factor(title))
         if not reason and op.broadcasts:
-            reason = shapes_disagree(shapes)
-    return _located(f"{op.name}: {op.write(operands, {**op.defaults, **params})}", reason, error)
+            reason = shapes_disagree(shapes, [_as_factor(title) for title in titles])
+    call = op.write(operands, {**op.defaults, **params})
+    return _located(call if call.startswith(f"{op.name}(") else f"{op.name}: {call}", reason, error)
+
+
+def call_mistake(name: str, takes: Sequence[str], positional: int, named: Collection[str], why: str = "") -> TypeError:
+    """Return the error to raise when a call has too many or too few arguments, or unknown ones."""
+    from difflib import get_close_matches
+
+    known = {other: other for other in takes} | {"dim": "axis", "dims": "axis", "axes": "axis", "strides": "stride"}
+    hints = []
+    for unknown in (word for word in named if word not in takes):
+        close = [known[word] for word in get_close_matches(unknown, known, n=1) if known[word] in takes]
+        hints.append(f"there is no `{unknown}`" + (f", did you mean `{close[0]}`?" if close else ""))
+    count = f"{positional} argument{'' if positional == 1 else 's'} by position"
+    given = count + (f" and {', '.join(named)} by name" if named else "")
+    reasons = "".join(f"; {reason}" for reason in hints or [why] if reason)
+    return TypeError(f"{name}({', '.join(takes)}) was given {given}{reasons}\n{user_line()}")
 
 
 def call_error(
@@ -60,9 +126,20 @@ def call_error(
     """Return the error to raise when a function made of operations refuses its arguments."""
     if isinstance(error, TinygradError) and error.located:
         return error
-    given = [describe(x, takes[i] if i < len(takes) else i) for i, x in enumerate(inputs)]
-    given += [f"{key}={describe(x, key)}" for key, x in params.items()]
-    return _located(f"{name}({', '.join(given)})", "", error)
+    reason = str(error)
+    titles = {key: _called(x) for key, x in [*zip(takes, inputs), *params.items()] if len(key) > 1}
+    for key, title in titles.items():  # "did you mean target.reshape(4)?", with the user's name
+        own = (title or key).replace("\\", r"\\")
+        reason = re.sub(rf"\b{key}(?=\.[A-Za-z]|, \()", own, reason)
+    given = []
+    for i, x in enumerate(inputs):
+        key = takes[i] if i < len(takes) else f"operand {i + 1 - len(takes)}"
+        said = titles.get(key, key) not in ("", key) and re.search(rf"\b{key}\b(?!\.)", reason)
+        given.append(f"{key}={describe(x, key)}" if said else describe(x, key))  # or what would `target` be?
+    for key, x in params.items():
+        text = describe(x, key)
+        given.append(text if text.startswith(f"{key} ") else f"{key}={text}")
+    return _located(f"{name}({', '.join(given)})", reason, error)
 
 
 def _located(call: str, reason: str, error: Exception) -> TinygradError:
@@ -81,27 +158,27 @@ def _located(call: str, reason: str, error: Exception) -> TinygradError:
     return located
 
 
-def shapes_disagree(shapes: Sequence[tuple[int, ...]]) -> str:
+def shapes_disagree(shapes: Sequence[tuple[int, ...]], titles: Sequence[str] = ()) -> str:
     """Say which axis keeps `shapes` from broadcasting, and what may have been meant; '' if they do broadcast."""
     rank = max(map(len, shapes), default=0)
     for axis in range(-1, -rank - 1, -1):
-        lengths = sorted({shape[axis] for shape in shapes if len(shape) >= -axis} - {1})
-        if len(lengths) > 1:
+        lengths = [shape[axis] for shape in shapes if len(shape) >= -axis and shape[axis] != 1]
+        if len(set(lengths)) > 1:
             return (
                 f"the shapes do not broadcast: counted from the right, axis {axis} has "
-                f"{' against '.join(map(str, lengths))}; broadcasting needs equal lengths or a 1"
-                + _broadcast_hint(shapes)
+                f"{' against '.join(map(str, dict.fromkeys(lengths)))}; broadcasting needs equal lengths or a 1"
+                + _broadcast_hint(shapes, titles)
             )
     return ""
 
 
-def _broadcast_hint(shapes: Sequence[tuple[int, ...]]) -> str:
+def _broadcast_hint(shapes: Sequence[tuple[int, ...]], titles: Sequence[str]) -> str:
     if len(shapes) != 2:
         return ""
-    first, second = shapes
-    if first == second[::-1]:
-        return ". Did you mean to transpose one of them (`.T`)?"
-    for one, other in ((first, second), (second, first)):
+    first, second = titles or ("the first", "the second")
+    if shapes[0] == shapes[1][::-1]:
+        return f". Did you mean to transpose one of them, {first}.T or {second}.T?"
+    for one, other, title in ((shapes[0], shapes[1], first), (shapes[1], shapes[0], second)):
         if len(one) == 1 and len(other) == 2 and one[0] == other[0]:
-            return f". Did you mean a column, `.reshape({one[0]}, 1)`?"
+            return f". Did you mean a column, {title}.reshape({one[0]}, 1)?"
     return ""

@@ -11,6 +11,7 @@ __all__ = [
     "GradientWarning",
     "IndexingError",
     "LinAlgError",
+    "LossWarning",
     "MissingDependencyError",
     "RenderError",
     "ShapeError",
@@ -51,6 +52,8 @@ class GradientError(TinygradError, RuntimeError):
 class AnomalyError(TinygradError, FloatingPointError):
     """An operation made a NaN or an infinity, inside ``detect_anomaly()``."""
 
+    located = True
+
 
 class DataError(TinygradError, ValueError):
     """A table or file does not hold what it should; the message names file, row, column and value."""
@@ -66,3 +69,7 @@ class MissingDependencyError(TinygradError, ImportError):
 
 class GradientWarning(UserWarning):
     """A gradient is asked for where there is none, and nothing says so."""
+
+
+class LossWarning(UserWarning):
+    """A loss is given what it can be computed from, but what is hardly meant: probabilities in the place of scores."""

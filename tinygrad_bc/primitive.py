@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_bc import anomaly
-from tinygrad_bc.diagnosis import call_error, forward_error, user_line
-from tinygrad_bc.errors import TinygradError
+from tinygrad_bc.diagnosis import call_error, call_mistake, forward_error, user_line
+from tinygrad_bc.errors import DTypeError, TinygradError
 from tinygrad_bc.record import PACKAGE_FILES, Node, Value, as_array, clock, user_frame
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Mode(Enum):
     CAPTURE = "every operation on a value"
 
 
-OFF, CAPTURE = Mode.OFF, Mode.CAPTURE  # a global is found sooner than a member of an Enum class
+OFF, GRADIENTS, CAPTURE = Mode  # a global is found sooner than a member of an Enum class
 
 mode: ContextVar[Mode] = ContextVar("tinygrad_bc.mode", default=Mode.GRADIENTS)
 """The current mode. Being a context variable it is separate for every thread and every async task."""
@@ -134,7 +134,7 @@ class Primitive(_Operation):
         self.__module__ = getattr(forward, "__module__", "numpy")  # ufuncs have none before NumPy 2.1
         self.__wrapped__ = forward
         self.forward = forward
-        self.vjps = tuple(vjps) if isinstance(vjps, Sequence) else vjps
+        self.vjps: Any = tuple(vjps) if isinstance(vjps, Sequence) else vjps
         self.differentiable = vjps is not None
         self.formula = formula
         self.samples = samples
@@ -165,11 +165,17 @@ class Primitive(_Operation):
 
     def _check_declaration(self) -> None:
         """Refuse what would go wrong only later, when a gradient or a formula is asked for."""
+        if not isinstance(self.vjps, tuple | EachInput | None):
+            raise ValueError(f"{self.name}: vjps is a sequence, one rule for each array, [rule]; got {self.vjps!r}")
+        if not callable(self.samples):
+            raise ValueError(f"{self.name}: samples is a function of a random generator, lambda rng: [Sample(...)]")
         if isinstance(self.vjps, tuple) and not self.variadic and len(self.vjps) != len(self.arrays):
             raise ValueError(
                 f"{self.name} takes {len(self.arrays)} arrays ({', '.join(self.arrays)}) but declares {len(self.vjps)} "
                 "VJPs: declare one for each, None where there is no derivative"
             )
+        if not self.__module__.startswith("tinygrad_bc."):  # ours are tested; asking takes time at import
+            self._check_signatures_of_vjps()
         try:
             self.write(self.arrays or ["x"], dict.fromkeys(self.metadata, ""))
         except (KeyError, IndexError) as error:
@@ -177,6 +183,15 @@ class Primitive(_Operation):
             raise ValueError(
                 f"the formula of {self.name}, {self.formula!r}, names {error}; it may name {known}"
             ) from None
+
+    def _check_signatures_of_vjps(self) -> None:
+        for name, vjp in zip(self.arrays, self.vjps or ()):
+            try:
+                if vjp is not None:
+                    inspect.signature(vjp).bind("g", "y", *self.arrays, **dict.fromkeys(self.metadata))
+            except TypeError as error:
+                called = ", ".join(["g", "y", *self.arrays, *(f"{key}=..." for key in self.metadata)])
+                raise ValueError(f"the VJP of {self.name} for {name} is called as vjp({called}): {error}") from None
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Run the operation on arrays, or on tensors and record it."""
@@ -215,11 +230,9 @@ class Primitive(_Operation):
             bound = {**dict(zip(takes, inputs)), **given}
             arrays = tuple(bound.pop(name) for name in self.arrays if name in bound)
         if len(bound) + len(arrays) != len(inputs) + len(params) or not bound.keys() <= self._metadata_names:
-            raise TypeError(
-                f"{self.name}({', '.join(takes)}) was given {len(inputs)} arguments by position"
-                + (f" and {', '.join(params)} by name" if params else "")
-                + f"\n{user_line()}"
-            )
+            raise call_mistake(self.name, takes, len(inputs), given)
+        if len(inputs) > self.arity and type(bound.get("keepdims", False)) is int:
+            raise TypeError(f"{self.name}: several axes are given as a tuple, axis=(0, 1)\n{user_line()}")
         return arrays, bound
 
     def write(self, inputs: Sequence[str], params: dict[str, Any]) -> str:
@@ -343,7 +356,8 @@ class Composite(_Operation):
         self.formula = formula
         self.samples = samples
         self.error_samples = error_samples
-        parameters = inspect.signature(function).parameters.values()
+        self.__signature__ = inspect.signature(function)
+        parameters = self.__signature__.parameters.values()
         self._takes = [p.name for p in parameters]
         self._names = frozenset(self._takes)
         self._titles = [p.name for p in itertools.takewhile(lambda p: p.kind is p.POSITIONAL_OR_KEYWORD, parameters)]
@@ -356,6 +370,12 @@ class Composite(_Operation):
             return self.function(*inputs, **params)
         except (TinygradError, ValueError, IndexError) as error:
             raise call_error(self.name, self._titles, inputs, params, error) from None
+        except TypeError:
+            try:
+                self.__signature__.bind(*inputs, **params)
+            except TypeError as mistake:
+                raise call_mistake(self.name, self._takes, len(inputs), params, str(mistake)) from None
+            raise
 
     def __repr__(self) -> str:
         return f"<function {self.name} of operations>"
@@ -428,7 +448,7 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
         elif type(x) is float or type(x) is int:
             arrays.append(x)
         else:
-            return record(op, tuple(map(as_input, inputs)), params)
+            return record(op, _as_inputs(op, inputs, params), params)
     try:
         if op.metadata or params:
             params = {**op.defaults, **params}
@@ -438,6 +458,11 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
             data = op.forward(*arrays)
     except (ValueError, IndexError, TypeError) as error:
         raise forward_error(op, inputs, params, error) from None
+    if type(data) is not _ndarray and not isinstance(data, np.generic):
+        raise TypeError(
+            f"the forward computation of `{op.name}` returned {type(data).__name__}; it must return an array or a "
+            f"NumPy scalar\n{user_line()}"
+        )
     recording = _current_mode()
     if _watching() and recording is not CAPTURE:  # a backward pass being recorded is watched as such
         anomaly.inspect_result(op, inputs, data)
@@ -449,6 +474,13 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
         node = Node(op, inputs, params, clock(), frame)
         return _result_class(data, requires_grad and op.differentiable, node)
     return _result_class(data, False, None)
+
+
+def _as_inputs(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(map(as_input, inputs))
+    except DTypeError as error:
+        raise forward_error(op, inputs, params, error) from None
 
 
 def as_input(x: Any) -> Any:

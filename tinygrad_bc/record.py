@@ -130,6 +130,9 @@ class Node:
         return f"Node({self.op.name}, {len(self.inputs)} inputs, {self.params})"
 
 
+_BY_HAND = object()
+
+
 class Value:
     """An array and the recipe that made it. `Tensor` adds the methods that users call."""
 
@@ -144,7 +147,9 @@ class Value:
     name: str | None
     hooks: dict[int, Any] | None  # what is called with the gradient of this value
 
-    def __init__(self, data: Any, requires_grad: bool, node: Node | None, name: str | None = None) -> None:
+    def __init__(self, data: Any, requires_grad: bool = False, node: Any = _BY_HAND, name: str | None = None) -> None:
+        if node is _BY_HAND:
+            raise TypeError("a tensor is made from numbers by tg.tensor(numbers), which checks and copies them")
         self._data = data
         self._requires_grad = requires_grad
         self._changed = 0
@@ -167,7 +172,12 @@ class Value:
     def data(self) -> Array:
         """The values, a NumPy array. It is the tensor's own memory, not a copy."""
         self._exposed = True
-        return self._array
+        array = self._array
+        value: Value = self
+        while value.node is not None and value._data.base is not None:  # a view: of whose memory?
+            value = next(value.node.values)
+            value._exposed = True
+        return array
 
     @data.setter
     def data(self, new: Any) -> None:

@@ -95,11 +95,13 @@ class Tensor(Value):
 
     @requires_grad.setter
     def requires_grad(self, required: bool) -> None:
-        if self.node is not None:
+        if self.node is not None and bool(required) != self._requires_grad:
             raise GradientError(
                 f"{self._title()} was computed by `{self.node.op.name}`, so whether it requires a gradient "
                 "follows from what it was computed from. For one without history take .detach()"
             )
+        if self.node is not None:
+            return
         if required and self.dtype.kind != "f":
             raise DTypeError(
                 f"{self._title()} has dtype {self.dtype}, and only floating-point numbers have gradients: "
@@ -139,6 +141,22 @@ class Tensor(Value):
                 f"{self._title()} has shape {self.shape}: only a single number can be formatted as {spec!r}"
             )
         return format(self._data.item(), spec)
+
+    def dim(self) -> int:
+        """Return the number of axes."""
+        return len(self.shape)
+
+    def numel(self) -> int:
+        """Return the number of elements."""
+        return self._data.size
+
+    def size(self, dim: int | None = None) -> Any:
+        """Return the shape, or the length of one axis."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def clone(self) -> Tensor:
+        """Return a copy with a memory of its own, recorded."""
+        return ops.cast(self, dtype=self.dtype)
 
     # --- out of the graph --------------------------------------------------------------------------
 
@@ -191,6 +209,8 @@ class Tensor(Value):
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
+        if not self.shape:
+            raise TypeError(f"{self._title()} cannot be iterated over: it is a single number")
         return (self[i] for i in range(len(self)))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -211,6 +231,11 @@ class Tensor(Value):
 
     @grad.setter
     def grad(self, gradient: Any) -> None:
+        if gradient is not None:
+            array = as_array(gradient._data if isinstance(gradient, Value) else gradient)
+            if array.shape != self.shape:
+                raise ShapeError(f"{self._title()} has shape {self.shape}, the gradient given to it {array.shape}")
+            gradient = gradient if isinstance(gradient, Value) else constant(array)
         self._grad = gradient
 
     def _warn_of_no_gradient(self) -> None:
@@ -465,6 +490,11 @@ class Tensor(Value):
         try:
             ufunc(data, change, data)
         except ValueError as error:
+            if np.ndim(change) and change.shape[-self.ndim :] == self.shape:
+                raise ShapeError(
+                    f"{self._title()} of shape {self.shape} cannot be updated in place by numbers of shape "
+                    f"{change.shape}: an update keeps the shape. Is a .sum(axis=0) missing?"
+                ) from None
             raise forward_error(op, (self, constant(change)), {}, error) from None
         except TypeError:
             raise DTypeError(f"{self._title()} of dtype {self.dtype} cannot hold a result of {change.dtype}") from None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tinygrad_bc as tg
 from tinygrad_bc.check import between, end_to_end
-from tinygrad_bc.check.pullback import pull_back
+from tinygrad_bc.check.between import pull_back
 from tinygrad_bc.errors import DTypeError, GradientError
 from tinygrad_bc.primitive import REGISTRY, primitive
 from tinygrad_bc.record import Graph
@@ -91,6 +91,12 @@ def test_the_usual_mistakes_are_explained(network, plant, op, vjps, argument, ca
     assert (fault.op, fault.argument) == (op, argument)
     assert cause in fault.cause
     assert len(str(report)) < 1800
+
+
+def overwritten(g, y, x, *indices, key):
+    result = np.zeros(x.shape)
+    result[indices[0]] = g
+    return result
 
 
 def test_mean_without_its_divisor(network, plant):
@@ -177,6 +183,69 @@ def test_mean_without_its_divisor(network, plant):
             tg.tanh,
             [(6,)],
             "wrong where x < 0, and right elsewhere",
+        ),
+        (
+            "softmax",
+            [lambda g, y, x, axis: g * y],
+            lambda x: tg.softmax(x, axis=1),
+            [(3, 4)],
+            "with d for what it returns, d - y * (the sum of d over axis 1) is right",
+        ),
+        (
+            "softmax",
+            [lambda g, y, x, axis: y * (g - (g * y).sum(0))],
+            lambda x: tg.softmax(x, axis=1),
+            [(3, 4)],
+            "the right derivative is y * (g - the sum of g * y over axis 1)",
+        ),
+        (
+            "log_softmax",
+            [lambda g, y, x, axis: g - np.exp(y)],
+            lambda x: tg.log_softmax(x, axis=1),
+            [(3, 4)],
+            "the right derivative is g - exp(y) * (the sum of g over axis 1)",
+        ),
+        (
+            "standardize",
+            [lambda g, y, x, axis, eps, **params: (g - g.mean(1, keepdims=True)) / np.sqrt(x.var(1) + eps)[:, None]],
+            lambda x: tg.layer_norm(x, (4,)),
+            [(3, 4)],
+            "d - y * (the mean of d * y over axis 1) is right",
+        ),
+        (
+            "multiply",
+            [REGISTRY["multiply"].vjps[0], lambda g, y, a, b: (g * a).sum(axis=1)],
+            lambda a, b: tg.multiply(a, b),
+            [(4, 4), (4,)],
+            "the right derivative is g * a summed over axis 0",
+        ),
+        (
+            "sum",
+            [lambda g, y, x, **params: g * np.ones(x.shape) * (np.arange(4) > 0)],
+            lambda x: x.sum(),
+            [(4,)],
+            "it is wrong at index 0 of axis 0, and right elsewhere",
+        ),
+        (
+            "maximum",
+            [lambda g, y, a, b: g, lambda g, y, a, b: g * (b > a)],
+            lambda a, b: tg.maximum(a, b),
+            [(40,), (40,)],
+            "it is wrong where it should be 0, and right elsewhere",
+        ),
+        (
+            "flip",
+            [lambda g, y, x, **params: g],
+            lambda x: tg.flip(x, (0, 1)),
+            [(3, 4)],
+            "it runs backwards along axes (0, 1)",
+        ),
+        (
+            "getitem",
+            [overwritten],
+            lambda x: x[np.array([0, 2, 2, 1])],
+            [(4, 3)],
+            "it is wrong where an index occurs more than once",
         ),
     ],
 )

@@ -210,10 +210,10 @@ def test_a_row_against_a_column_is_refused(loss):
     with pytest.raises(ShapeError) as caught:
         loss(yh, y)
     message = str(caught.value)
-    assert message.startswith(f"{loss.name}(Yh (500,), Y (500, 1)): ")
-    assert "Did you mean target.reshape(500)" in message
+    assert message.startswith(f"{loss.name}(input=Yh (500,), target=Y (500, 1)): ")
+    assert "Did you mean Y.reshape(500)" in message
     assert "500×500 = 250000 pairs" in message
-    assert "input.broadcast_to(500, 500) and target.broadcast_to(500, 500)" in message
+    assert "tg.broadcast_to(Yh, (500, 500)) and tg.broadcast_to(Y, (500, 500))" in message
     assert "loss(yh, y)" in message
     assert loss(yh, y.reshape(500)).shape == ()
     assert loss(yh.broadcast_to(500, 500), y.broadcast_to(500, 500), reduction="none").shape == (500, 500)
@@ -225,7 +225,7 @@ def test_targets_may_be_lists_arrays_and_columns_of_a_table(loss):
     table = pd.DataFrame({"y": [0, 1]})
     results = [loss(yh, y).item() for y in ([0, 1], np.array([0.0, 1.0]), table["y"], tg.tensor([0, 1]))]
     assert results == results[:1] * 4
-    with pytest.raises(ShapeError, match=r"target\.to_numpy\(\)\.reshape\(2\)"):
+    with pytest.raises(ShapeError, match=r"table\.to_numpy\(\)\.reshape\(2\)"):
         loss(yh, table)
 
 

@@ -9,10 +9,9 @@ import pytest
 import tinygrad_bc as tg
 from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from tinygrad_bc.ops.reduce import ValuesAndIndices, _recurrence
-from tinygrad_bc.primitive import COMPOSITES, REGISTRY
+from tinygrad_bc.primitive import REGISTRY
 
 INF = math.inf
-MINE = [op for op in COMPOSITES.values() if op.__module__ == "tinygrad_bc.ops.reduce"]
 
 
 def leaf(x):
@@ -28,38 +27,6 @@ def gradient(function, x, order=1):
             return np.zeros(x.shape)
         (y,) = tg.grad(tg.sum(y), x, create_graph=True)
     return y.data
-
-
-def samples(which):
-    return [
-        pytest.param(op, sample, id=f"{op.name}-{i}")
-        for op in MINE
-        for i, sample in enumerate(getattr(op, which)(*([np.random.default_rng(5)] if which == "samples" else [])))
-    ]
-
-
-@pytest.mark.parametrize(("op", "sample"), samples("samples"))
-def test_composites_agree_with_finite_differences(op, sample):
-    x = leaf(sample.inputs[0])
-
-    def function(x):
-        return op(x, *sample.inputs[1:], **sample.params)
-
-    if function(x).requires_grad:
-        report = tg.gradcheck(function, [x])
-        assert report, str(report)
-    else:
-        assert sample.inputs[1] == 0  # the count of what is not zero
-
-
-@pytest.mark.parametrize(("op", "sample"), samples("error_samples"))
-def test_composites_refuse(op, sample):
-    inputs = [tg.tensor(sample.inputs[0], name="x0"), *sample.inputs[1:]]
-    with pytest.raises(sample.error, match=sample.match) as caught:
-        op(*inputs, **sample.params)
-    assert op.name in str(caught.value)
-    assert "op(*inputs, **sample.params)" in str(caught.value)
-    assert "x0 (" in str(caught.value)
 
 
 # --- sums and means ------------------------------------------------------------------------------
@@ -332,64 +299,6 @@ def test_softmax_wants_to_know_the_axis():
         tg.softmax(leaf([1.0, 2.0]), None)
 
 
-# --- norms ---------------------------------------------------------------------------------------
-
-ORDERS = [-INF, -2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 5.5, INF]
-
-
-@pytest.mark.parametrize("p", ORDERS)
-def test_norms_are_those_of_numpy(p):
-    x = np.random.default_rng(8).normal(size=(3, 4))
-    np.testing.assert_allclose(tg.vector_norm(x, p), np.linalg.norm(x.ravel(), p), rtol=1e-13)
-    np.testing.assert_allclose(tg.norm(leaf(x), p, 1).data, np.linalg.norm(x, p, axis=1), rtol=1e-13)
-    assert np.linalg.vector_norm(leaf(x), ord=p, keepdims=True).shape == (1, 1)
-    assert tg.vector_norm(np.float32(x), np.float64(p)).dtype == np.float32
-
-
-@pytest.mark.parametrize("p", ORDERS)
-@pytest.mark.parametrize("order", [1, 2])
-def test_the_zero_vector_has_gradient_zero(p, order):
-    y = tg.vector_norm(leaf([0.0, 0.0]), p)
-    assert y.item() == 0
-    if y.requires_grad:
-        np.testing.assert_array_equal(gradient(lambda x: tg.vector_norm(x, p), [0.0, 0.0], order), [0, 0])
-
-
-@pytest.mark.parametrize("p", [0.5, 1, 1.5, 2, 3, 4])
-def test_a_zero_beside_another_element(p):
-    x = [0.0, -2.0]
-    np.testing.assert_allclose(gradient(lambda x: tg.vector_norm(x, p), x), [0, -1], rtol=1e-15)
-
-
-def test_second_derivative_of_the_length_at_a_zero_element():
-    # (I − u uᵀ) / |x|
-    row = gradient(lambda x: tg.grad(tg.norm(x), x, create_graph=True)[0][0], [0.0, 3.0, 4.0])
-    np.testing.assert_allclose(row, [1 / 5, 0, 0], rtol=1e-15)
-
-
-@pytest.mark.parametrize("p", [-3, -1, 0.5, 1.5, 2, 3, 7])
-@pytest.mark.parametrize("scale", [2.0**1000, 2.0**-1060])
-def test_huge_and_tiny_entries(p, scale):
-    x = np.array([3.0, 4.0, 2.0])
-    norm, rounding = tg.vector_norm(x, p), 1e-13 if scale > 1 else 2.0**-1074 / scale  # of subnormal numbers
-    np.testing.assert_allclose(tg.vector_norm(x * scale, p), norm * scale, rtol=rounding)
-    expected = np.sign(x) * (x / norm) ** (p - 1)
-    np.testing.assert_allclose(gradient(lambda x: tg.vector_norm(x, p), x * scale), expected, rtol=10 * rounding)
-
-
-def test_infinite_norms_share_ties():
-    np.testing.assert_array_equal(gradient(lambda x: tg.norm(x, INF), [3.0, -3.0, 1.0]), [0.5, -0.5, 0])
-    np.testing.assert_array_equal(gradient(lambda x: tg.norm(x, -INF), [3.0, -1.0, 1.0]), [0, -0.5, 0.5])
-
-
-def test_names_of_norms():
-    x = np.array([[1.0, 2.0], [3.0, 4.0]])
-    assert tg.norm(x) == tg.norm(x, "fro") == tg.norm(x, "fro", (0, 1)) == tg.norm(x, 2) == np.linalg.norm(x)
-    np.testing.assert_allclose(tg.norm(x, "nuc"), np.linalg.norm(x, "nuc"), rtol=1e-14)
-    with pytest.raises(ArgumentError, match=r"vector_norm\(x \(2, 2\), 'fro'\).*is a number"):
-        tg.vector_norm(x, "fro")
-
-
 # --- NumPy's functions ---------------------------------------------------------------------------
 
 
@@ -406,9 +315,9 @@ def test_numpys_functions_take_numpys_arguments():
         np.testing.assert_array_equal(getattr(np, name)(t, 1).data, getattr(np, name)(x, 1))
     assert np.sum(t, 0, None, None, True).shape == (1, 4)
     assert np.sum(t, dtype=np.float32).dtype == np.float32
-    with pytest.raises(GradientError, match=r"np\.sum\(out=\.\.\.\)"):
+    with pytest.raises(GradientError, match=r"only np\.sum\(a, axis, dtype, keepdims\) is recorded"):
         np.sum(t, 0, None, np.zeros(4))
-    with pytest.raises(GradientError, match=r"np\.max\(where=\.\.\.\)"):
+    with pytest.raises(GradientError, match=r"only np\.max\(a, axis, keepdims\) is recorded, and not np\.max\(where="):
         np.max(t, where=x > 0)
 
 
@@ -416,11 +325,11 @@ def test_errors_about_axes_name_the_tensor_and_the_line():
     x = leaf(np.ones((2, 3)))
     with pytest.raises(ShapeError) as caught:
         tg.logsumexp(x, [0, -2])
-    assert "logsumexp(x (2, 3), axis=(0, -2)): axis 0 appears more than once in axis=(0, -2)" in str(caught.value)
+    assert "logsumexp(x (2, 3), axis=(0, -2)): (0, -2) names axis 0 twice" in str(caught.value)
     assert "tg.logsumexp(x, [0, -2])" in str(caught.value)
-    with pytest.raises(ShapeError, match=r"shape \(\) has no axes"):
+    with pytest.raises(ShapeError, match="axis 1 is out of bounds: the array has 0 axes"):
         tg.sum(leaf(1.0), axis=1)
-    with pytest.raises(ShapeError, match=r"max.*axis 5 is out of bounds: shape \(2, 3\) has the axes 0, 1"):
+    with pytest.raises(ShapeError, match=r"max.*axis 5 is out of bounds: the array has 2 axes, so use -2 to 1"):
         tg.max(x, 5)
-    with pytest.raises(ShapeError, match=r"1\.0 is not an axis"):
+    with pytest.raises(DTypeError, match=r"axes, .* must be integers, got 1\.0"):
         tg.sum(x, axis=1.0)

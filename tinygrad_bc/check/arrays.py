@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from tinygrad_bc.record import Array, Value
 
-__all__ = ["aligned", "broadcasts_to", "directions", "numbers", "sample", "unbroadcast"]
+__all__ = ["broadcasts_to", "element", "numbers", "sample", "signed", "unbroadcast"]
 
 Shape = tuple[int, ...]
+
+MOST_ELEMENTS = 60
 
 
 def numbers(value: Value) -> Array:
@@ -35,26 +35,26 @@ def unbroadcast(array: Array, shape: Shape) -> Array:
     return np.asarray(total.sum(axis=stretched, keepdims=True))
 
 
-def aligned(array: Array, shape: Shape) -> Array | None:
-    """Return `array` with axes of length 1 put in so that it broadcasts to `shape`, or None if it cannot."""
-    for places in itertools.combinations(range(len(shape)), max(0, len(shape) - array.ndim)):
-        candidate = np.expand_dims(array, places)
-        if broadcasts_to(candidate.shape, shape):
-            return candidate
-    return None
+def sample(
+    x: Array, rng: np.random.Generator, most: int = MOST_ELEMENTS, directions: int = 0
+) -> tuple[Array, list[Array]]:
+    """Return the flat indices of the elements to check, and directions in which all move by steps of their size.
 
-
-def sample(size: int, most: int, rng: np.random.Generator) -> Array:
-    """Return the flat indices to check: all of them, or `most` drawn at random."""
-    return np.arange(size) if size <= most else np.sort(rng.choice(size, most, replace=False))
-
-
-def directions(x: Array, count: int, rng: np.random.Generator) -> list[Array]:
-    """Return random directions in which every element of `x` moves, by steps in proportion to its size."""
+    All elements, and then no directions; or `most` drawn at random, and as many directions as asked for.
+    """
+    if x.size <= most:
+        return np.arange(x.size), []
+    where = np.sort(rng.choice(x.size, most, replace=False))
     sizes = np.maximum(np.abs(x), 0.1)
-    return [signed(x.shape, rng) * sizes for _ in range(count)]
+    return where, [signed(x.shape, rng) * sizes for _ in range(directions)]
 
 
 def signed(shape: Shape, rng: np.random.Generator) -> Array:
     """Return random numbers of both signs, none of them near 0, so that none hides what it multiplies."""
     return np.asarray(rng.uniform(0.5, 1.5, size=shape) * rng.choice([-1.0, 1.0], size=shape))
+
+
+def element(name: str, flat: int, shape: Shape) -> tuple[str, tuple[int, ...]]:
+    """Return ``name[0, 3]``, of a single number the name alone; and the index."""
+    index = tuple(map(int, np.unravel_index(flat, shape)))
+    return f"{name}[{', '.join(map(str, index))}]" if index else name, index

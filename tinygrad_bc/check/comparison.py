@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_bc.autograd import grad
-from tinygrad_bc.check.arrays import numbers, sample
+from tinygrad_bc.check.arrays import element, numbers, sample
+from tinygrad_bc.check.between import pull_back
 from tinygrad_bc.check.causes import Evidence, constants_of, explanation
-from tinygrad_bc.check.differences import Kind, Lines
-from tinygrad_bc.check.faults import element
-from tinygrad_bc.check.judgement import Tolerance
-from tinygrad_bc.check.pullback import pull_back
-from tinygrad_bc.check.totals import quick_slopes
+from tinygrad_bc.check.differences import Kind, Lines, Tolerance, quick_slopes
+from tinygrad_bc.check.report import UNEXPLAINED
 from tinygrad_bc.errors import DTypeError, GradientError
 from tinygrad_bc.record import Array, Graph, Value, user_frame
 from tinygrad_bc.tensor import Tensor
@@ -102,7 +100,7 @@ class FormulaReport(NamedTuple):
         ]
         if self.first_wrong:
             lines += ["", f"first wrong factor along the chain: {self.first_wrong}", *self.details.splitlines()]
-            lines.append(f"  likely cause  {self.cause or 'none of the usual mistakes explains the numbers'}")
+            lines.append(f"  likely cause  {self.cause or UNEXPLAINED}")
             lines += [f"  also wrong    {name}: {why or 'no usual mistake'}" for name, why in self.also_wrong.items()]
             follow = [row.name for row in self.rows if row.verdict == "follows"]
             if follow:
@@ -226,9 +224,8 @@ class _ByHand:
         self.own: dict[str, Array] = {}
         for name in derivatives:
             self._compute(name, ())
-        replaced: dict[Value, Array] = {
-            x: self.own[name] for name, x in chosen.items() if self.own[name].shape == x.shape
-        }
+        own: dict[Value, Array] = {x: self.own[name] for name, x in chosen.items()}
+        replaced = {x: g for x, g in own.items() if g.shape == x.shape}
         found = pull_back(self.graph, {loss: np.ones(loss.shape)}, replaced=replaced)
         self.expected = {name: found[x] for name, x in chosen.items()}
 
@@ -246,16 +243,14 @@ class _ByHand:
         if not callable(formula):
             return np.asarray(formula)
         arguments: dict[str, Array] = {}
-        for parameter in inspect.signature(formula).parameters.values():
-            if parameter.name in self.derivatives:
-                arguments[parameter.name] = derivative(parameter.name)
-            elif parameter.name in self.arrays:
-                arguments[parameter.name] = self.arrays[parameter.name]
+        for key, parameter in self._parameters(name).items():
+            if key in self.derivatives:
+                arguments[key] = derivative(key)
+            elif key in self.arrays:
+                arguments[key] = self.arrays[key]
             elif parameter.default is parameter.empty:
                 known = ", ".join([*self.arrays, *self.derivatives])
-                raise GradientError(
-                    f"{name}: its parameter {parameter.name!r} is neither a tensor nor a derivative: {known}"
-                )
+                raise GradientError(f"{name}: its parameter {key!r} is neither a tensor nor a derivative: {known}")
         if turned:
             arguments[turned] = arguments[turned].mT
         try:
@@ -266,19 +261,17 @@ class _ByHand:
 
     def by_itself(self, name: str) -> tuple[Array, Array]:
         """Return what a formula gives, and what it should give, if what it is computed from is not to blame."""
-        formula = self.derivatives[name]
-        if callable(formula) and self._parents(name):
+        if any(parameter in self.derivatives for parameter in self._parameters(name)):
             return self._called(name, self.right.__getitem__), self.right[name]
         return self.own[name], self.expected[name]
 
-    def _parents(self, name: str) -> list[str]:
-        return [p for p in inspect.signature(self.derivatives[name]).parameters if p in self.derivatives]
+    def _parameters(self, name: str) -> Mapping[str, inspect.Parameter]:
+        formula = self.derivatives[name]
+        return inspect.signature(formula).parameters if callable(formula) else {}
 
     def cause(self, name: str) -> str:
         """Return what explains a wrong formula, or ''."""
         given, right = self.by_itself(name)
-        x = self.chosen[name]
-        others = {other: d for other, d in self.right.items() if other != name}
         constants = constants_of(right, np.ones(()), name)
         for other, array in self.arrays.items():
             for axis, n in enumerate(array.shape):
@@ -286,41 +279,36 @@ class _ByHand:
                     constants[f"the length of axis {axis} of {other}"] = n
         evidence = Evidence(
             given=given,
-            shape=x.shape,
+            shape=right.shape,
             where=np.arange(right.size),
             right=right.ravel(),
             doubt=np.zeros(right.size),
             g=None,
-            ingredients=self.arrays | others,
+            ingredients=self.arrays | {other: d for other, d in self.right.items() if other != name},
             constants=constants,
-            again=dict(self._again(name)),
+            again={
+                f"it takes {key} where its transpose is meant: with that it is right": partial(
+                    self._called, name, self.right.__getitem__, turned=key
+                )
+                for key in self._parameters(name)
+            },
         )
         return explanation(evidence)
-
-    def _again(self, name: str) -> Iterator[tuple[str, Callable[[], Any]]]:
-        if callable(formula := self.derivatives[name]):
-            for parameter in inspect.signature(formula).parameters:
-                turned = partial(self._called, name, self.right.__getitem__, turned=parameter)
-                yield f"it takes {parameter} where its transpose is meant: with that it is right", turned
 
     def details(self, name: str) -> str:
         """Say where a formula is off most."""
         given, right = self.by_itself(name)
         x = self.chosen[name]
-        called = next((key for key, array in self.arrays.items() if array is numbers(x)), "")
-        node = self.graph.node(x)
-        lines = [f"  derivative    by {called or 'its tensor'} {x.shape}"]
-        if node is not None:
+        called = next((key for key, array in self.arrays.items() if array is numbers(x)), "its tensor")
+        lines = [f"  derivative    of the loss with respect to {called} {x.shape}"]
+        if (node := self.graph.node(x)) is not None:
             lines.append(f"  recorded at   {node.place}")
         if given.shape != right.shape:
             lines.append(f"  problem       the formula gives shape {given.shape}, and the tensor has shape {x.shape}")
         else:
             misses = np.abs(given - right)
-            worst = np.unravel_index(np.argmax(np.where(np.isnan(misses), np.inf, misses)), right.shape)
-            index = tuple(map(int, worst))
-            lines.append(
-                f"  worst element {element(name, index)}: formula {given[index]:+.9g}, right {right[index]:+.9g}"
-            )
+            place, index = element(name, int(np.argmax(np.where(np.isnan(misses), np.inf, misses))), right.shape)
+            lines.append(f"  worst element {place}: formula {given[index]:+.9g}, right {right[index]:+.9g}")
         return "\n".join(lines)
 
 
@@ -344,7 +332,7 @@ def _relative(given: Array, right: Array) -> float:
 def _finite_differences(loss: Value, x: Tensor, computed: Array, tolerance: float) -> tuple[float, int]:
     """Return how far a derivative is from finite differences, and how many elements sit on a kink."""
     graph = Graph(loss, inputs=[x])
-    where = sample(computed.size, MOST_ELEMENTS, np.random.default_rng(0))
+    where, _ = sample(computed, np.random.default_rng(0), MOST_ELEMENTS)
     expected = computed.reshape(1, -1)[:, where]
     scale = np.abs(computed).max(initial=0.0) or 1.0
     lines = Lines(lambda data: graph.evaluate({x: data})[0], numbers(x), np.ones((1, 1)), list(map(int, where)))

@@ -1,4 +1,4 @@
-"""Derivatives from function values alone, which know nothing of the chain rule, each with its error.
+"""Derivatives from function values alone, which know nothing of the chain rule, and the judgement of others by them.
 
 Difference quotients with ever shorter steps are extrapolated to step 0; the table that this makes gives an error
 estimate too (C. Ridders, "Accurate computation of F'(x) and F'(x)F''(x)", Advances in Engineering Software 4, 1982;
@@ -15,13 +15,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_bc.record import Array
 
-__all__ = ["Kind", "Lines", "Moves", "SeparableLines", "Slopes", "central_differences", "complex_step", "slopes"]
+__all__ = [
+    "Judgement",
+    "Kind",
+    "Lines",
+    "SeparableLines",
+    "Slopes",
+    "Tolerance",
+    "central_differences",
+    "complex_step",
+    "judge",
+    "quick_slopes",
+    "slopes",
+]
 
 EPS = float(np.finfo(float).eps)
 ROUNDING = 4 * EPS  # of a function's value, relative to it
@@ -43,21 +55,14 @@ class Kind(IntEnum):
 
 
 class Step(NamedTuple):
-    """By how much the function changes on each line, the rounding error in that, and the step really made."""
+    """By how much p weighted sums of a function's values change on each of m lines, and the rounding error in that.
+
+    Both of shape (p, m); and the lengths of the steps really made, shape (m,).
+    """
 
     change: Array
     noise: Array
     length: Array
-
-
-class Moves(Protocol):
-    """A function on m straight lines through one point, and p weighted sums of its values."""
-
-    sizes: Array
-    """How large that is which moves on each line, shape (m,): steps are in proportion."""
-
-    def __call__(self, t: Array) -> Step:
-        """Move along every line k by ``t[k]``, shape (m,), not at all where that is NaN; results of shape (p, m)."""
 
 
 class Lines:
@@ -83,7 +88,7 @@ class Lines:
         self.sizes = np.array([1.0 if isinstance(move, np.ndarray) else abs(x.flat[move]) for move in moves])
 
     def __call__(self, t: Array) -> Step:
-        """Move along every line; `Moves` describes it."""
+        """Move along every line k by ``t[k]``, shape (m,), not at all where that is NaN."""
         changes = np.full((len(self.weights), len(t)), np.nan, t.dtype)
         noise = np.full(changes.shape, np.nan)
         lengths = np.array(t)
@@ -133,7 +138,7 @@ class SeparableLines:
         self.sizes = np.abs(x).ravel()
 
     def __call__(self, t: Array) -> Step:
-        """Move along every line; `Moves` describes it."""
+        """Move along all lines, each by its own step."""
         moved = self.x + t.reshape(self.x.shape)
         y = _values(self.function, moved, self.base)
         change = y - self.base
@@ -146,16 +151,9 @@ class SeparableLines:
 class Slopes(NamedTuple):
     """Derivatives along lines; every array is of shape (p, m).
 
-    Attributes
-    ----------
-    value, error
-        The derivative and an estimate of its error. At a kink, the mean of both sides.
-    below, above
-        The slopes on the two sides; NaN where the function has no values there.
-    kind
-        A `Kind` for each.
-    distance
-        How far away the nearest kink is that was noticed on the way, as a step along the line; NaN if none was.
+    The derivative, at a kink the mean of both sides, and an estimate of its error; the slopes on the two sides, NaN
+    where the function has no values there; a `Kind` for each; and how far away the nearest kink is that was noticed on
+    the way, as a step along the line, NaN if none was.
     """
 
     value: Array
@@ -166,7 +164,7 @@ class Slopes(NamedTuple):
     distance: Array
 
 
-def central_differences(lines: Moves) -> Array:
+def central_differences(lines: Lines | SeparableLines) -> Array:
     """Return ``(f(x + h) - f(x - h)) / 2h`` with one step, whose error is of the order h²."""
     h = EPS ** (1 / 3) * np.maximum(1.0, lines.sizes)
     with np.errstate(all="ignore"):
@@ -174,7 +172,7 @@ def central_differences(lines: Moves) -> Array:
         return np.asarray((up.change - down.change) / (up.length - down.length))
 
 
-def slopes(lines: Moves) -> Slopes:
+def slopes(lines: Lines | SeparableLines) -> Slopes:
     """Return the derivatives along all lines by Ridders' method, and what the function looks like there.
 
     Steps begin at an eighth, of numbers x above 1 at √x / 8, which is between what suits log and what suits sin. They
@@ -196,7 +194,7 @@ def slopes(lines: Moves) -> Slopes:
     return found
 
 
-def complex_step(lines: Moves, found: Slopes) -> Slopes:
+def complex_step(lines: Lines | SeparableLines, found: Slopes) -> Slopes:
     """Return `found` with the complex step's derivatives in place of those that it agrees with.
 
     A function that is not analytic (``abs``), or takes no complex numbers, does not agree, and nothing changes.
@@ -272,7 +270,7 @@ class _Table:
             self.error = np.where(elsewhere & (spread < 0.1 * size), np.inf, self.error)
 
 
-def _ridders(lines: Moves, first: Array, wanted: Array) -> Slopes:
+def _ridders(lines: Lines | SeparableLines, first: Array, wanted: Array) -> Slopes:
     central, below, above = _Table(2), _Table(1), _Table(1)
     active, idle = wanted.copy(), np.zeros(len(first), int)
     sides: list[tuple[Array, Array]] = []  # the plain quotients of every level
@@ -351,3 +349,87 @@ def _distance_of_kink(left: Array, right: Array, first: Array) -> Array:
         estimate = np.clip(h * (1 - gap[level] / jump), h / 2, h)
         distance = np.where(crossed & np.isnan(distance), np.where(np.isfinite(estimate), estimate, h), distance)
     return distance
+
+
+# --- judging derivatives by them -----------------------------------------------------------------------
+
+
+class Tolerance(NamedTuple):
+    """A difference of up to ``atol + rtol * |derivative|`` is accepted, and the finite differences' own error.
+
+    Left out, `rtol` is 1e-6 and `atol` 1e-9 times the largest derivative.
+    """
+
+    rtol: float | None = None
+    atol: float | None = None
+
+    def allowed(self, analytic: Array, numeric: Array) -> Array:
+        """Return the differences that are accepted."""
+        given, found = (np.where(np.isfinite(x), np.abs(x), 0.0) for x in (analytic, numeric))
+        rtol = 1e-6 if self.rtol is None else self.rtol
+        atol = 1e-9 * found.max(initial=0.0) + 1e-14 if self.atol is None else self.atol
+        return np.asarray(atol + rtol * np.maximum(given, found))
+
+
+class Judgement(NamedTuple):
+    """The verdict on every derivative, in arrays of one shape.
+
+    Attributes
+    ----------
+    analytic, numeric, error
+        What was to be checked; what finite differences say, and their error.
+    wrong, kinked, singular, undecided
+        Masks: the derivative is wrong; it was accepted as lying between the two slopes of a kink; the slope is infinite
+        or there is none; differences are too inexact here to say.
+    distance
+        How far away a kink is that was noticed; NaN if none was.
+    """
+
+    analytic: Array
+    numeric: Array
+    error: Array
+    wrong: Array
+    kinked: Array
+    singular: Array
+    undecided: Array
+    distance: Array
+
+    def worst(self) -> tuple[int, ...]:
+        """Return the index of the derivative that is off most."""
+        excess = np.where(self.wrong, np.abs(self.analytic - self.numeric), -1.0)
+        return tuple(map(int, np.unravel_index(np.argmax(np.where(np.isnan(excess), np.inf, excess)), excess.shape)))
+
+
+def judge(analytic: Array, found: Slopes, tolerance: Tolerance) -> Judgement:
+    """Compare derivatives with finite differences.
+
+    At a kink every slope between those of the two sides is accepted. Where there is no finite slope, everything is but
+    NaN.
+    """
+    numeric = found.value
+    allowed = tolerance.allowed(analytic, numeric)
+    kink = found.kind == Kind.KINK
+    singular = (found.kind == Kind.SINGULAR) | (found.kind == Kind.UNDEFINED)
+    with np.errstate(invalid="ignore"):
+        low = np.where(kink, np.minimum(found.below, found.above), numeric)
+        high = np.where(kink, np.maximum(found.below, found.above), numeric)
+        margin = allowed + np.where(np.isfinite(found.error), found.error, 0.0)
+        right = np.where(singular, ~np.isnan(analytic), (analytic >= low - margin) & (analytic <= high + margin))
+    vague = found.error > np.maximum(1e-3 * np.abs(numeric), 10 * allowed)
+    undecided = right & ~singular & ~kink & vague
+    return Judgement(analytic, numeric, found.error, ~right, right & kink, singular, undecided, found.distance)
+
+
+def quick_slopes(lines: Lines, expected: Array, tolerance: Tolerance) -> Slopes:
+    """Return plain central differences, and extrapolated ones where these do not agree with what is expected."""
+    plain = central_differences(lines)
+    with np.errstate(invalid="ignore"):
+        near = (np.abs(plain - expected) <= tolerance.allowed(expected, plain)).all(axis=0)
+    nothing = np.zeros(plain.shape)
+    found = Slopes(plain, nothing, plain.copy(), plain.copy(), nothing.astype(int), np.full(plain.shape, np.nan))
+    doubtful = np.flatnonzero(~near)
+    if len(doubtful):
+        better = slopes(Lines(lines.function, lines.x, lines.weights, [lines.moves[k] for k in map(int, doubtful)]))
+        for whole, part in zip(found, better):
+            whole[:, doubtful] = part
+    return found

@@ -11,11 +11,10 @@ import numpy as np
 from tinygrad_bc.autograd import grad
 from tinygrad_bc.check.arrays import signed
 from tinygrad_bc.check.between import excused_by_kinks, lost_graph, wrong_between_operations
+from tinygrad_bc.check.differences import Tolerance
 from tinygrad_bc.check.end_to_end import check_end_to_end
-from tinygrad_bc.check.faults import faults_in
-from tinygrad_bc.check.judgement import Tolerance
 from tinygrad_bc.check.operations import Derivative, derivatives
-from tinygrad_bc.check.report import GradientReport
+from tinygrad_bc.check.report import GradientReport, faults_in
 from tinygrad_bc.check.run import Run, Settings, described
 from tinygrad_bc.record import Value, as_values, user_frame
 from tinygrad_bc.tensor import Tensor, tensor
@@ -82,8 +81,9 @@ def gradients(
     True
     """
     settings = Settings(default_seed.get() if seed is None else seed, Tolerance(rtol, atol), thorough=True)
-    names = _variables(user_frame(1).f_locals)
-    return _check(fn, as_values(inputs, "gradients: inputs"), settings, names, second_order)
+    local = user_frame(1).f_locals.items()
+    variables = {id(x): name for name, x in local if isinstance(x, Value) and not name.startswith("_")}
+    return _check(fn, as_values(inputs, "gradients: inputs"), settings, variables, second_order)
 
 
 def gradcheck(fn: Function, inputs: Any, *, rtol: float = 1e-5, atol: float = 1e-7) -> GradientReport:
@@ -98,7 +98,7 @@ def gradcheck(fn: Function, inputs: Any, *, rtol: float = 1e-5, atol: float = 1e
     True
     """
     settings = Settings(default_seed.get(), Tolerance(rtol, atol), thorough=False)
-    return _check(fn, as_values(inputs, "gradcheck: inputs"), settings, {}, second_order=False)
+    return _check(fn, as_values(inputs, "gradcheck: inputs"), settings, {})
 
 
 def assert_gradients(fn: Function, inputs: Any, **options: Any) -> None:
@@ -114,12 +114,8 @@ def assert_gradients(fn: Function, inputs: Any, **options: Any) -> None:
         raise AssertionError(f"{report}\nreproduce with pytest --gradcheck-seed={seed}")
 
 
-def _variables(local: Mapping[str, Any]) -> dict[int, str]:
-    return {id(thing): name for name, thing in local.items() if isinstance(thing, Value) and not name.startswith("_")}
-
-
 def _check(
-    fn: Function, inputs: Sequence[Tensor], settings: Settings, variables: Mapping[int, str], second_order: bool
+    fn: Function, inputs: Sequence[Tensor], settings: Settings, variables: Mapping[int, str], second_order: bool = False
 ) -> GradientReport:
     run = Run(fn, inputs, variables)
     with np.errstate(all="ignore"):  # there are steps out of the domain of fn
@@ -127,18 +123,18 @@ def _check(
 
 
 def _report(run: Run, settings: Settings, second_order: bool) -> GradientReport:
-    rng = settings.rng()
     found: list[Derivative] = []
     if settings.thorough:
-        found = list(derivatives(run.double.graph, rng, settings.tolerance))
+        found = list(derivatives(run.double, settings.rng(), settings.tolerance))
     totals, failure = check_end_to_end(run, settings)
     wrong = bool(failure) or not all(total.ok for total in totals)
     if wrong and not settings.thorough:
-        found = list(derivatives(run.double.graph, rng, Tolerance()))
-    faults = faults_in(found, run.double, run.names()) if wrong or settings.thorough else []
-    conventions = ""
+        found = list(derivatives(run.double, settings.rng(), Tolerance()))
+    faults = faults_in(found, run)
+    not_checked = _not_checked(run)
     if wrong and not faults and not failure and any(d.judgement.kinked.any() for d in found):
         totals, conventions = excused_by_kinks(run, totals, settings)
+        not_checked = [conventions, *not_checked] if conventions else not_checked
         wrong = not all(total.ok for total in totals)
     if not run.is_double and not faults:  # what was recorded says nothing of what was not
         failure = failure or lost_graph(run)
@@ -146,11 +142,11 @@ def _report(run: Run, settings: Settings, second_order: bool) -> GradientReport:
         failure = failure or wrong_between_operations(run, settings)
     return GradientReport(
         totals=tuple(totals),
-        faults=tuple(faults),
+        faults=faults,
         derivatives=tuple(found),
         failure="" if faults else failure,
         seed=settings.seed,
-        not_checked=(*([conventions] if conventions else []), *_not_checked(run)),
+        not_checked=tuple(not_checked),
         second=_second_order(run, settings) if second_order else None,
         looked_inside=settings.thorough or wrong,
     )
@@ -188,6 +184,6 @@ def _second_order(run: Run, settings: Settings) -> GradientReport | str:
 
     names = {id(x): name for x, name in zip(run.checked, run.titles) if not name.startswith("input ")}
     try:
-        return _check(gradient, [*seeds, *run.tensors], settings, names, second_order=False)
+        return _check(gradient, [*seeds, *run.tensors], settings, names)
     except Exception as error:  # a VJP that only works on arrays raises whatever NumPy does
         return f"the gradient cannot be differentiated again: {described(error)}"

@@ -1,22 +1,31 @@
-"""One operation's own derivative at the recorded values, whatever the rest of the graph does."""
+"""One operation's own derivative at the recorded values, whatever the rest of the graph does; and why it is wrong."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_bc.check.arrays import broadcasts_to, directions, numbers, sample, signed, unbroadcast
-from tinygrad_bc.check.differences import Lines, Moves, SeparableLines, Slopes, complex_step, slopes
-from tinygrad_bc.check.judgement import Judgement, Tolerance, judge
+from tinygrad_bc.check.arrays import MOST_ELEMENTS, broadcasts_to, numbers, sample, signed, unbroadcast
+from tinygrad_bc.check.causes import Evidence, constants_of, explanation
+from tinygrad_bc.check.differences import (
+    Judgement,
+    Lines,
+    SeparableLines,
+    Slopes,
+    Tolerance,
+    complex_step,
+    judge,
+    slopes,
+)
 from tinygrad_bc.primitive import Primitive
 from tinygrad_bc.record import Array, Graph, Node, Value
 
-__all__ = ["Derivative", "derivatives"]
+__all__ = ["Derivative", "argument", "cause", "derivatives"]
 
-MOST_ELEMENTS = 60
 DIRECTIONS = 2
 
 
@@ -69,6 +78,11 @@ class Derivative(NamedTuple):
         return np.asarray(self.arguments[self.position])
 
     @property
+    def y(self) -> Array:
+        """The output."""
+        return numbers(self.value)
+
+    @property
     def right(self) -> bool:
         """Whether no element was found wrong."""
         return not self.problem and not self.judgement.wrong.any()
@@ -77,6 +91,11 @@ class Derivative(NamedTuple):
     def argument(self) -> str:
         """What the operation calls this input."""
         return argument(self.node.op, self.position)
+
+    def called(self, vjp: Any, g: Array, y: Array, changed: Mapping[int, Any]) -> Any:
+        """Return what a VJP of this node gives, with some of its arguments changed."""
+        arguments = [changed.get(k, x) for k, x in enumerate(self.arguments)]
+        return vjp(g, y, *arguments, **self.node.params)
 
 
 def argument(op: Primitive, position: int) -> str:
@@ -118,23 +137,16 @@ def _checked(value: Value, position: int, vjp: Any, rng: np.random.Generator, to
     def function(moved: Array) -> Any:
         return node.op.forward(*arguments[:position], moved, *arguments[position + 1 :], **node.params)
 
-    lines = _separable(function, x, g)
-    if lines is not None:
-        found = complex_step(lines, slopes(lines))
-        spread = np.broadcast_to(x, g.shape)
-        found = found if spread.shape == x.shape else _summed(found, g.shape, x.shape)
-        where = np.arange(x.size)
-        judgement = judge(_picked(analytic, where), found, tolerance)
-        return Derivative(value, position, vjp, arguments, g, given, analytic, problem, where, judgement, 0)
-
-    where = sample(x.size, MOST_ELEMENTS, rng)
-    weights = g.reshape(1, -1)
-    tried = directions(x, DIRECTIONS, rng) if len(where) < x.size else []
-    if analytic is not None:
-        where = np.union1d(where, _suspects(function, x, weights, analytic, tried, tolerance)).astype(int)
-    elements = Lines(function, x, weights, list(where))
-    found = complex_step(elements, slopes(elements))
-    judgement = judge(_picked(analytic, where), found, tolerance)
+    separable = _separable(function, x, g)
+    where, tried = sample(x, rng, x.size if separable else MOST_ELEMENTS, DIRECTIONS)
+    if tried and analytic is not None:
+        where = np.union1d(where, _suspects(function, x, g, analytic, tried, tolerance)).astype(int)
+    lines = separable or Lines(function, x, g.reshape(1, -1), list(where))
+    found = complex_step(lines, slopes(lines))
+    if separable and g.shape != x.shape:
+        found = _summed(found, g.shape, x.shape)
+    picked = np.full((1, len(where)), np.nan) if analytic is None else analytic.reshape(1, -1)[:, where]
+    judgement = judge(picked, found, tolerance)
     return Derivative(value, position, vjp, arguments, g, given, analytic, problem, where, judgement, len(tried))
 
 
@@ -157,14 +169,10 @@ def _called(
     return given, None, f"it returns shape {given.shape}, but {argument(node.op, position)} has shape {shape}"
 
 
-def _picked(analytic: Array | None, where: Array) -> Array:
-    return np.full((1, len(where)), np.nan) if analytic is None else analytic.reshape(1, -1)[:, where]
-
-
 # --- element by element, all at once -----------------------------------------------------------------
 
 
-def _separable(function: Callable[[Array], Any], x: Array, g: Array) -> Moves | None:
+def _separable(function: Callable[[Array], Any], x: Array, g: Array) -> SeparableLines | None:
     """Return lines along all elements at once, if each element of the result depends on one element of `x`."""
     if not broadcasts_to(x.shape, g.shape):
         return None
@@ -229,17 +237,12 @@ def _summed(found: Slopes, spread: tuple[int, ...], shape: tuple[int, ...]) -> S
 
 
 def _suspects(
-    function: Callable[[Array], Any],
-    x: Array,
-    weights: Array,
-    analytic: Array,
-    tried: list[Array],
-    tolerance: Tolerance,
+    function: Callable[[Array], Any], x: Array, g: Array, analytic: Array, tried: list[Array], tolerance: Tolerance
 ) -> list[int]:
     """Return an element that is wrong, where a direction in which all move shows that there is one."""
 
     def wrong(direction: Array) -> bool:
-        found = slopes(Lines(function, x, weights, [direction]))
+        found = slopes(Lines(function, x, g.reshape(1, -1), [direction]))
         judgement = judge(np.array([[(analytic * direction).sum()]]), found, tolerance)
         return bool(judgement.wrong.any() and not np.isnan(judgement.numeric).any())
 
@@ -255,3 +258,64 @@ def _suspects(
             candidates = half if wrong(part) else candidates[len(candidates) // 2 :]
         suspects.append(int(candidates[0]))
     return suspects
+
+
+# --- why it is wrong -----------------------------------------------------------------------------------
+
+
+def cause(d: Derivative) -> str:
+    """Return what explains a wrong derivative; '' if nothing that was tried does."""
+    known = ~(d.judgement.singular | d.judgement.kinked | d.judgement.undecided)[0]
+    parameters = {
+        f"the parameter {name}": float(x)
+        for name, x in d.node.params.items()
+        if isinstance(x, float | int) and not isinstance(x, bool) and abs(x) not in (0, 1)
+    }
+    evidence = Evidence(
+        given=d.given,
+        shape=d.x.shape,
+        where=d.where[known],
+        right=d.judgement.numeric[0, known],
+        doubt=d.judgement.error[0, known],
+        g=d.g,
+        ingredients={argument(d.node.op, i): np.asarray(x) for i, x in enumerate(d.arguments)} | {"y": d.y},
+        constants=parameters | constants_of(d.x, d.g, d.argument),
+        again=_again(d),
+    )
+    return explanation(evidence) or ("the upstream gradient g is ignored" if _ignores_cotangent(d) else "")
+
+
+def _again(d: Derivative) -> dict[str, Callable[[], Any]]:
+    """Return the VJP called otherwise, by what that says if it turns out right."""
+    tried: dict[str, Callable[[], Any]] = {}
+    if d.vjp is None:
+        return tried
+    i, g, y, xs = d.position, d.g, d.y, d.arguments
+    turned = {k: np.asarray(x).mT for k, x in enumerate(xs) if np.ndim(x) > 1}
+    call = partial(partial, d.called)
+    for k, (x, vjp) in enumerate(zip(xs, _vjps(d.node))):
+        name = argument(d.node.op, k)
+        if k != i and vjp is not None:
+            tried[f"it is the VJP of another input: the one of {name} is right here"] = call(vjp, g, y, {})
+        if k in turned:
+            text = f"it takes {name} where its transpose is meant: with that it is right"
+            tried[text] = call(d.vjp, g, y, {k: turned[k]})
+        if k != i:
+            text = f"it mixes up {d.argument} and {name}: with them exchanged it is right"
+            tried[text] = call(d.vjp, g, y, {i: x, k: xs[i]})
+        if np.shape(x) == y.shape:
+            tried[f"it takes the input {name} where the result y is meant"] = call(d.vjp, g, y, {k: y})
+            tried[f"it takes the result y where the input {name} is meant"] = call(d.vjp, g, x, {})
+    if g.ndim > 1:
+        tried["it takes g where its transpose is meant: with that it is right"] = call(d.vjp, g.mT, y, {})
+        for k, x in turned.items():
+            text = f"it takes g and {argument(d.node.op, k)} where their transposes are meant"
+            tried[text] = call(d.vjp, g.mT, y, {k: x})
+    return tried
+
+
+def _ignores_cotangent(d: Derivative) -> bool:
+    """Whether twice the cotangent makes no difference."""
+    if d.vjp is None or d.given is None:
+        return False
+    return np.array_equal(d.called(d.vjp, 2 * d.g, d.y, {}), d.given)

@@ -121,53 +121,52 @@ def _mapped(x: Any, change: Callable[[Any], Any]) -> Any:
     return change(x)
 
 
-def _as_tensor(x: Any) -> Any:
-    return tensor(x, requires_grad=_is_float_array(x)) if isinstance(x, np.ndarray) else x
+class _Case:
+    """An operation at a sample: a function of those tensors `xs` that stand for the floating-point arrays."""
 
+    def __init__(self, op: Operation, sample: Sample, change: Callable[[Any], Any] = lambda x: x) -> None:
+        self.op, self.sample = op, sample
+        self.params = {name: change(x) for name, x in sample.params.items()}
+        self.xs: list[Tensor] = []
+        self.inputs = [_mapped(x, lambda part: self._as_tensor(change(part))) for x in sample.inputs]
+        for i, x in enumerate(self.inputs):
+            if isinstance(x, Tensor):
+                x.name = f"x{i}"
 
-def _tensors(sample: Sample, change: Callable[[Any], Any] = lambda x: x) -> list[Any]:
-    """Return the inputs with arrays as tensors, floating-point ones requiring a gradient, named x0, x1, ..."""
-    inputs = [
-        _mapped(x, lambda part: _as_tensor(change(part) if _is_float_array(part) else part)) for x in sample.inputs
-    ]
-    for i, x in enumerate(inputs):
-        if isinstance(x, Tensor):
-            x.name = f"x{i}"
-    return inputs
+    def _as_tensor(self, x: Any) -> Any:
+        if not isinstance(x, np.ndarray):
+            return x
+        made = tensor(x, requires_grad=_is_float_array(x))
+        self.xs += [made] if made.requires_grad else []
+        return made
 
+    def __call__(self, xs: Iterable[Any]) -> list[Any]:
+        """Return all outputs."""
+        rest = iter(xs)
+        inputs = [_mapped(x, lambda part: next(rest) if _is_float_array(part) else part) for x in self.sample.inputs]
+        return self.called(inputs)
 
-def _leaves(inputs: Iterable[Any]) -> list[Tensor]:
-    """Return the tensors that require a gradient."""
-    found: list[Tensor] = []
-    for x in inputs:
-        if isinstance(x, Tensor) and x.requires_grad:
-            found.append(x)
-        elif isinstance(x, list):
-            found.extend(_leaves(x))
-    return found
+    def called(self, inputs: Iterable[Any]) -> list[Any]:
+        """Return all outputs for other inputs."""
+        returned = self.op(*inputs, **self.params)
+        return list(returned) if isinstance(returned, tuple | list) else [returned]
 
+    def differentiable(self, xs: Iterable[Any]) -> list[Any]:
+        """Return the outputs that have a gradient."""
+        return [y for y in self(xs) if isinstance(y, Value) and y._requires_grad]
 
-def _with(sample: Sample, tensors: Iterable[Any]) -> list[Any]:
-    """Return the inputs with `tensors` in the place of the floating-point arrays."""
-    remaining = iter(tensors)
-    return [_mapped(x, lambda part: next(remaining) if _is_float_array(part) else part) for x in sample.inputs]
+    def cotangents(self) -> list[Array]:
+        """Return cotangents for these, drawn at random."""
+        rng = np.random.default_rng(3)
+        outputs = self.differentiable(self.xs)
+        return [np.asarray(rng.uniform(0.5, 1.5, size=y.shape)).astype(y.dtype) for y in outputs]
 
-
-def _all_outputs(returned: Any) -> list[Any]:
-    return list(returned) if isinstance(returned, tuple | list) else [returned]
-
-
-def _called(op: Operation, sample: Sample, inputs: Sequence[Any]) -> list[Any]:
-    return _all_outputs(op(*inputs, **sample.params))
-
-
-def _differentiable(outputs: Sequence[Any]) -> list[Any]:
-    return [y for y in outputs if isinstance(y, Value) and y._requires_grad]
-
-
-def _cotangents(outputs: Sequence[Any]) -> list[Array]:
-    rng = np.random.default_rng(3)
-    return [np.asarray(rng.uniform(0.5, 1.5, size=y.shape)).astype(y.dtype) for y in outputs]
+    def gradients(self, xs: Sequence[Any], cotangents: Sequence[Any], **options: bool) -> list[Any]:
+        """Return the gradients, without those of inputs that do not matter."""
+        if not cotangents:
+            return []
+        found = grad(self.differentiable(xs), list(xs), list(cotangents), allow_unused=True, **options)
+        return [g for g in found if g is not None]
 
 
 # --- properties ----------------------------------------------------------------------------------
@@ -175,96 +174,74 @@ def _cotangents(outputs: Sequence[Any]) -> list[Array]:
 
 def _results_are_recorded(op: Operation, sample: Any) -> None:
     """Given tensors, the result is a tensor of the values that arrays give, recorded where a gradient may be asked."""
-    inputs = _tensors(sample)
-    outputs = _called(op, sample, inputs)
-    for y, expected in zip(outputs, _called(op, sample, sample.inputs), strict=True):
+    case = _Case(op, sample)
+    outputs = case.called(case.inputs)
+    for y, expected in zip(outputs, case.called(sample.inputs), strict=True):
         assert isinstance(y, Tensor), f"returned {type(y).__name__} for tensors"
         assert not isinstance(expected, Value), "returned a tensor for arrays"
         assert isinstance(y.data, np.ndarray), f"the result holds {type(y.data).__name__}, not an array"
         np.testing.assert_array_equal(y.data, expected, strict=isinstance(expected, np.ndarray))
     if isinstance(op, Primitive):
-        recordable = bool(_leaves(inputs))
-        assert (outputs[0].node is not None) == recordable, (
-            "recorded where nothing requires a gradient, or not recorded"
-        )
+        recordable = bool(case.xs)
+        right = (outputs[0].node is not None) == recordable
+        assert right, "recorded where nothing requires a gradient, or not recorded"
         assert outputs[0].requires_grad == (recordable and op.differentiable)
 
 
 def _gradient(op: Operation, sample: Any) -> None:
     """The gradient agrees with finite differences."""
-    xs = _leaves(_tensors(sample))
-    if xs and _differentiable(_called(op, sample, _with(sample, xs))):
-        report = gradcheck(lambda *xs: _differentiable(_called(op, sample, _with(sample, xs))), xs)
+    case = _Case(op, sample)
+    if case.differentiable(case.xs):
+        report = gradcheck(lambda *xs: case.differentiable(xs), case.xs)
         assert report, str(report)
 
 
 def _second_derivative(op: Operation, sample: Any) -> None:
     """The gradient, itself a function of inputs and cotangents, has the gradient that finite differences give."""
-    xs = _leaves(_tensors(sample))
-    outputs = _differentiable(_called(op, sample, _with(sample, xs)))
-    if not outputs:
-        return
-    cotangents = [tensor(g, requires_grad=True, name=f"g{i}") for i, g in enumerate(_cotangents(outputs))]
-
-    def gradient(*tensors: Any) -> Any:
-        gs, xs = tensors[: len(cotangents)], tensors[len(cotangents) :]
-        ys = _differentiable(_called(op, sample, _with(sample, xs)))
-        found = grad(ys, list(xs), list(gs), create_graph=True, allow_unused=True)
-        return [g for g in found if g is not None]
-
-    report = gradcheck(gradient, [*cotangents, *xs])
-    assert report, str(report)
+    case = _Case(op, sample)
+    gs = [tensor(g, requires_grad=True, name=f"g{i}") for i, g in enumerate(case.cotangents())]
+    if gs:
+        report = gradcheck(
+            lambda *both: case.gradients(both[len(gs) :], both[: len(gs)], create_graph=True), [*gs, *case.xs]
+        )
+        assert report, str(report)
 
 
 def _replay(op: Operation, sample: Any) -> None:
     """The record, run again on other data, gives what the operation gives on them."""
-    inputs = _tensors(sample)
+    case = _Case(op, sample)
     token = mode.set(CAPTURE)  # or an operation on masks alone would not be recorded
     try:
-        outputs = _called(op, sample, inputs)
+        recorded = Graph(case.called(case.inputs))
     finally:
         mode.reset(token)
-    other = {x: x.data * 0.97 for x in _leaves(inputs)}
-    recorded = Graph(outputs)
-    replayed = recorded.evaluate({x: data for x, data in other.items() if x in recorded})
-    for again, eager in zip(replayed, _called(op, sample, _with(sample, other.values())), strict=True):
+    other = [x.data * 0.97 for x in case.xs]
+    replayed = recorded.evaluate({x: data for x, data in zip(case.xs, other) if x in recorded})
+    for again, eager in zip(replayed, case(other), strict=True):
         np.testing.assert_array_equal(again, eager)
 
 
 def _replay_of_the_backward_pass(op: Operation, sample: Any) -> None:
     """The record of the backward pass, run again on other data, gives the gradients at them."""
-
-    def gradients(xs: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
-        ys = _differentiable(_called(op, sample, _with(sample, xs)))
-        found = grad(ys, list(xs), list(cotangents), create_graph=True, allow_unused=True)
-        return [g for g in found if g is not None]
-
-    xs = _leaves(_tensors(sample))
-    outputs = _differentiable(_called(op, sample, _with(sample, xs)))
-    if not outputs:
+    case = _Case(op, sample)
+    gs = [tensor(g, requires_grad=True) for g in case.cotangents()]
+    if not gs:
         return
-    cotangents = [tensor(g, requires_grad=True) for g in _cotangents(outputs)]
-    recorded = Graph(gradients(xs, cotangents))
-    other = [tensor(x.data * 0.97, requires_grad=True) for x in xs]
-    other_cotangents = [tensor(g.data * 0.75, requires_grad=True) for g in cotangents]
-    pairs = zip([*xs, *cotangents], [*other, *other_cotangents], strict=True)
+    recorded = Graph(case.gradients(case.xs, gs, create_graph=True))
+    other_xs = [tensor(x.data * 0.97, requires_grad=True) for x in case.xs]
+    other_gs = [tensor(g.data * 0.75, requires_grad=True) for g in gs]
+    pairs = zip([*case.xs, *gs], [*other_xs, *other_gs], strict=True)
     replayed = recorded.evaluate({x: new.data for x, new in pairs if x in recorded})
-    for again, eager in zip(replayed, gradients(other, other_cotangents), strict=True):
+    for again, eager in zip(replayed, case.gradients(other_xs, other_gs, create_graph=True), strict=True):
         np.testing.assert_array_equal(again, eager.data)
 
 
 def _float32_stays(op: Operation, sample: Any) -> None:
     """float32 inputs give float32 results and gradients."""
-
-    def narrow(x: Any) -> Any:
-        return x.astype(np.float32) if _is_float_array(x) else x
-
-    xs = _leaves(_tensors(sample, narrow))
-    params = {name: narrow(x) for name, x in sample.params.items()}
-    ys = _differentiable(_all_outputs(op(*_with(sample, xs), **params)))
-    if sample.params.get("dtype") is not None or not ys:
+    case = _Case(op, sample, lambda x: x.astype(np.float32) if _is_float_array(x) else x)
+    if sample.params.get("dtype") is not None:
         return  # another type was asked for
-    for thing in [*ys, *(g for g in grad(ys, xs, _cotangents(ys), allow_unused=True) if g is not None)]:
+    for thing in [*case.differentiable(case.xs), *case.gradients(case.xs, case.cotangents())]:
         assert thing.dtype == np.float32, f"float32 became {thing.dtype}"
 
 
@@ -280,53 +257,46 @@ def _layout_does_not_matter(op: Operation, sample: Any) -> None:
         view[...] = x
         return view
 
+    case = _Case(op, sample)
     inputs = [_mapped(x, strided) for x in sample.inputs]
-    for actual, expected in zip(_called(op, sample, inputs), _called(op, sample, sample.inputs), strict=True):
+    for actual, expected in zip(case.called(inputs), case.called(sample.inputs), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-13, atol=1e-15)
 
 
 def _nothing_is_shared(op: Operation, sample: Any) -> None:
     """Inputs and cotangents are left as they were, and gradients are arrays of their own."""
-    inputs = _tensors(sample)
-    xs = _leaves(inputs)
-    ys = _differentiable(_called(op, sample, inputs))
-    if not ys:
-        return
-    cotangents = _cotangents(ys)
-    before = [array.copy() for array in [*(x.data for x in xs), *cotangents]]
-    found = [g.data for g in grad(ys, xs, cotangents, allow_unused=True) if g is not None]
-    arrays = [*(x.data for x in xs), *cotangents, *(y.data for y in ys)]
+    case = _Case(op, sample)
+    cotangents = case.cotangents()
+    given = [*(x.data for x in case.xs), *cotangents]
+    before = [array.copy() for array in given]
+    ys = case.differentiable(case.xs)
+    found = [g.data for g in grad(ys, case.xs, cotangents, allow_unused=True) if g is not None] if ys else []
+    arrays = given + [y.data for y in ys]
     for i, g in enumerate(found):
         assert g.flags.writeable, "a gradient cannot be written to"
         assert not any(np.shares_memory(g, other) for other in arrays + found[:i]), "a gradient shares memory"
-    for array, unchanged in zip(arrays, before):
+    for array, unchanged in zip(given, before):
         np.testing.assert_array_equal(array, unchanged, err_msg="an input or a cotangent was changed")
 
 
 def _bad_inputs_are_refused(op: Operation, sample: Any) -> None:
     """An error sample is refused with a message that names the operation, the operands and the user's line."""
-    inputs = [_mapped(x, lambda part: tensor(part) if isinstance(part, np.ndarray) else part) for x in sample.inputs]
-    for i, x in enumerate(inputs):
-        if isinstance(x, Tensor):
-            x.name = f"x{i}"
+    case = _Case(op, sample)
+    wanted = sample.error.__name__
     try:
-        op(*inputs, **sample.params)
+        case.called(case.inputs)
     except sample.error as error:
         message = str(error)
-        named = next((x for x in inputs if isinstance(x, Tensor)), None)
-        assert re.search(sample.match, message), f"the message does not match {sample.match!r}: {message}"
-        named_inside = isinstance(op, Composite)  # or the part that refused it is named
-        assert named_inside or op.name in message, f"the message does not name the operation: {message}"
-        assert named is None or f"{named.name} {named.shape}" in message, (
-            f"the message does not name an operand: {message}"
-        )
-        assert re.search(r"\n  .+:\d+: ", message), f"the message does not show the user's line: {message}"
     except Exception as error:
-        raise AssertionError(
-            f"{type(error).__name__} was raised in place of {sample.error.__name__}: {error}"
-        ) from error
+        raise AssertionError(f"{type(error).__name__} was raised in place of {wanted}: {error}") from error
     else:
-        raise AssertionError(f"{sample.error.__name__} was not raised")
+        raise AssertionError(f"{wanted} was not raised")
+    named = next((f"{x.name} {x.shape}" for x in case.inputs if isinstance(x, Tensor)), "")
+    assert re.search(sample.match, message), f"the message does not match {sample.match!r}: {message}"
+    # Of a composite, the part that refused it may be named.
+    assert isinstance(op, Composite) or op.name in message, f"the message does not name the operation: {message}"
+    assert named in message, f"the message does not name an operand: {message}"
+    assert re.search(r"\n  .+:\d+: ", message), f"the message does not show the user's line: {message}"
 
 
 def _formula_is_complete(op: Any, _: Any) -> None:

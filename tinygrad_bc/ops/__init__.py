@@ -14,6 +14,7 @@ from tinygrad_bc.ops.index import *
 from tinygrad_bc.ops.linalg import *
 from tinygrad_bc.ops.loss import *
 from tinygrad_bc.ops.neural import *
+from tinygrad_bc.ops.norm import *
 from tinygrad_bc.ops.reduce import *
 from tinygrad_bc.ops.shape import *
 from tinygrad_bc.primitive import Composite, Primitive

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc.errors import ArgumentError
-from tinygrad_bc.ops.elementwise import _floats, erfc, exp, sigmoid, tanh, where
+from tinygrad_bc.ops._arguments import floats
+from tinygrad_bc.ops.elementwise import erfc, exp, sigmoid, tanh, where
 from tinygrad_bc.primitive import ErrorSample, Sample, primitive
 from tinygrad_bc.samples import unary
 
@@ -23,13 +24,9 @@ def leaky_relu(x: Any, *, negative_slope: float = 0.01) -> Any:
     return np.where(np.greater(x, 0), x, np.multiply(x, negative_slope))
 
 
-def _elu_vjp(g: Any, y: Any, x: Any, alpha: float) -> Any:
-    return where(x > 0, g, g * (alpha * exp(where(x < 0, x, 0.0))))
-
-
 @primitive(
     formula="elu({x})",
-    vjps=[_elu_vjp],
+    vjps=[lambda g, y, x, alpha: where(x > 0, g, g * (alpha * exp(where(x < 0, x, 0.0))))],
     samples=lambda rng: [*unary(away_from_zero=True)(rng), Sample(np.array([-2.0, 0.5]), alpha=0.7)],
 )
 def elu(x: Any, *, alpha: float = 1.0) -> Any:
@@ -38,13 +35,13 @@ def elu(x: Any, *, alpha: float = 1.0) -> Any:
     Source: D.-A. Clevert, T. Unterthiner, S. Hochreiter, "Fast and accurate deep network learning by exponential
     linear units", 2016.
     """
-    return np.where(np.greater(x, 0), x, alpha * np.expm1(np.minimum(_floats(x), 0.0)))
+    return np.where(np.greater(x, 0), x, alpha * np.expm1(np.minimum(floats(x), 0.0)))
 
 
 @primitive(formula="log σ({x})", vjps=[lambda g, y, x: g * sigmoid(-x)], samples=unary())
 def logsigmoid(x: Any) -> Any:
     """Logarithm of the logistic function, ``log(sigmoid(x))``, finite for any finite x."""
-    return -np.logaddexp(0.0, -_floats(x))
+    return -np.logaddexp(0.0, -floats(x))
 
 
 def _softplus_vjp(g: Any, y: Any, x: Any, beta: float, threshold: float) -> Any:
@@ -63,7 +60,7 @@ def softplus(x: Any, *, beta: float = 1.0, threshold: float = 20.0) -> Any:
     Where ``beta * x`` is above `threshold` the result is `x` itself, as in PyTorch. Overflow is no reason to have one
     here: with a threshold of ``inf`` the formula holds everywhere.
     """
-    scaled = beta * _floats(x)
+    scaled = beta * floats(x)
     return np.where(scaled > threshold, x, np.logaddexp(0.0, scaled) / beta)
 
 
@@ -105,9 +102,8 @@ def gelu(x: Any, *, approximate: str = "none") -> Any:
 
     Parameters
     ----------
-    x
-        The numbers.
-    approximate
+    x : array_like
+    approximate : {"none", "tanh"}
         "none" for the function itself; "tanh" for ``0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))``, which is near it.
 
     Raises

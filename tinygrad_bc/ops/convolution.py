@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tinygrad_bc.errors import ArgumentError, ShapeError
+from tinygrad_bc.ops._arguments import Shape, shaped
+from tinygrad_bc.ops.elementwise import _floating
 from tinygrad_bc.ops.index import HERE, Key, _put
-from tinygrad_bc.ops.reduce import _floating, sum
-from tinygrad_bc.ops.shape import _array, reshape
+from tinygrad_bc.ops.reduce import sum
+from tinygrad_bc.ops.shape import reshape
 from tinygrad_bc.primitive import ErrorSample, Sample, composite, primitive
-
-Shape = tuple[int, ...]
+from tinygrad_bc.samples import untied
 
 # In this module an array is (..., channels, *lengths): `lengths` are its axes of space. P stands for the axes that
 # count windows, K for those within a window.
@@ -103,34 +104,29 @@ def _fitted(x: Any, grid: Grid, fill: Any = 0) -> Any:
         lead = [(0, 0)] * (x.ndim - grid.axes)
         pads = [(before, max(0, n)) for before, n in zip(grid.before, behind)]
         x = np.pad(x, lead + pads, constant_values=fill)
-    return x[_inner(slice(0, need) for need in grid.needed)]
-
-
-def _inner(parts: Iterable[Any]) -> Any:
-    """Return the index of `parts` along the last axes."""
-    return (..., *parts)
+    return x[(..., *(slice(0, need) for need in grid.needed))]
 
 
 def _seen_through(x: Any, grid: Grid) -> Any:
     """Return the windows of a fitted array, (..., *P, *K): a view."""
     axes = tuple(range(-grid.axes, 0))
-    windows = np.lib.stride_tricks.sliding_window_view(x, grid.extent, axis=axes)
+    windows: Any = np.lib.stride_tricks.sliding_window_view(x, grid.extent, axis=axes)
     steps = [slice(None, None, step) for step in grid.stride + grid.dilation]
-    return windows[_inner(steps)]
+    return windows[(..., *steps)]
 
 
 def _added_up(windows: Any, grid: Grid, lengths: Shape) -> Any:
     """Return (..., *lengths) with every element of every window added where it was taken from: the adjoint."""
     lead = windows.shape[: windows.ndim - 2 * grid.axes]
     ends = [max(need, before + n) for need, before, n in zip(grid.needed, grid.before, lengths)]
-    total = np.zeros((*lead, *ends), windows.dtype)
+    total: Any = np.zeros((*lead, *ends), windows.dtype)
     for place in np.ndindex(*grid.kernel):  # few places, and all windows at once
         starts = [k * d for k, d in zip(place, grid.dilation)]
         there = [
             slice(start, start + (n - 1) * step + 1, step) for start, n, step in zip(starts, grid.count, grid.stride)
         ]
-        total[_inner(there)] += windows[_inner(place)]
-    return total[_inner(slice(before, before + n) for before, n in zip(grid.before, lengths))]
+        total[(..., *there)] += windows[(..., *place)]
+    return total[(..., *(slice(before, before + n) for before, n in zip(grid.before, lengths)))]
 
 
 _GRIDS = [
@@ -142,14 +138,10 @@ _GRIDS = [
 """Lengths of the axes of space, and windows over them, for the samples: strides that skip elements, gaps, padding."""
 
 
-def _windows_vjp(g: Any, y: Any, x: Any, grid: Grid) -> Any:
-    return _fold(g, grid=grid, lengths=x.shape[-grid.axes :])
-
-
 @primitive(
     name="windows",
     formula="windows({x}; {grid})",
-    vjps=[_windows_vjp],
+    vjps=[lambda g, y, x, grid: _fold(g, grid=grid, lengths=x.shape[-grid.axes :])],
     samples=lambda rng: [
         *(Sample(rng.normal(size=(2, *lengths)), grid=grid) for lengths, grid in _GRIDS),
         Sample(np.ones((0, 5)), grid=_GRIDS[0][1]),
@@ -223,10 +215,6 @@ def _conv_input_vjp(g: Any, y: Any, x: Any, weight: Any, bias: Any = None, *, gr
     return _conv_input(g, weight, grid=grid, groups=groups, lengths=x.shape[-grid.axes :])
 
 
-def _conv_weight_vjp(g: Any, y: Any, x: Any, weight: Any, bias: Any = None, *, grid: Grid, groups: int) -> Any:
-    return _conv_weight(x, g, grid=grid, groups=groups)
-
-
 def _conv_bias_vjp(g: Any, y: Any, x: Any, weight: Any, bias: Any, *, grid: Grid, groups: int) -> Any:
     channels = g.ndim - 1 - grid.axes
     return sum(g, axis=tuple(i for i in range(g.ndim) if i != channels))
@@ -235,7 +223,11 @@ def _conv_bias_vjp(g: Any, y: Any, x: Any, weight: Any, bias: Any, *, grid: Grid
 @primitive(
     name="conv",
     formula="conv({all}; {grid})",
-    vjps=[_conv_input_vjp, _conv_weight_vjp, _conv_bias_vjp],
+    vjps=[
+        _conv_input_vjp,
+        lambda g, y, x, weight, bias=None, *, grid, groups: _conv_weight(x, g, grid=grid, groups=groups),
+        _conv_bias_vjp,
+    ],
     samples=lambda rng: [
         *(Sample(x, weight, **params) for x, weight, _, params in _conv_samples(rng)),
         *(Sample(x, weight, rng.normal(size=len(weight)), **params) for x, weight, _, params in _conv_samples(rng)[:2]),
@@ -248,18 +240,13 @@ def _conv(x: Any, weight: Any, bias: Any = None, *, grid: Grid, groups: int = 1)
     return y if bias is None else y + bias.reshape(-1, *(1,) * grid.axes)
 
 
-def _conv_input_g_vjp(h: Any, y: Any, g: Any, weight: Any, *, grid: Grid, lengths: Shape, groups: int) -> Any:
-    return _conv(h, weight, grid=grid, groups=groups)
-
-
-def _conv_input_weight_vjp(h: Any, y: Any, g: Any, weight: Any, *, grid: Grid, lengths: Shape, groups: int) -> Any:
-    return _conv_weight(h, g, grid=grid, groups=groups)
-
-
 @primitive(
     name="conv_input",
     formula="convᵀ({g}, {weight}; {grid})",
-    vjps=[_conv_input_g_vjp, _conv_input_weight_vjp],
+    vjps=[
+        lambda h, y, g, weight, *, grid, lengths, groups: _conv(h, weight, grid=grid, groups=groups),
+        lambda h, y, g, weight, *, grid, lengths, groups: _conv_weight(h, g, grid=grid, groups=groups),
+    ],
     samples=lambda rng: [
         Sample(g, weight, lengths=x.shape[x.ndim - params["grid"].axes :], **params)
         for x, weight, g, params in _conv_samples(rng)
@@ -279,14 +266,10 @@ def _conv_weight_x_vjp(h: Any, y: Any, x: Any, g: Any, *, grid: Grid, groups: in
     return _conv_input(g, h, grid=grid, groups=groups, lengths=x.shape[-grid.axes :])
 
 
-def _conv_weight_g_vjp(h: Any, y: Any, x: Any, g: Any, *, grid: Grid, groups: int) -> Any:
-    return _conv(x, h, grid=grid, groups=groups)
-
-
 @primitive(
     name="conv_weight",
     formula="conv_weight({x}, {g}; {grid})",
-    vjps=[_conv_weight_x_vjp, _conv_weight_g_vjp],
+    vjps=[_conv_weight_x_vjp, lambda h, y, x, g, *, grid, groups: _conv(x, h, grid=grid, groups=groups)],
     samples=lambda rng: [Sample(x, g, **params) for x, _, g, params in _conv_samples(rng)],
 )
 def _conv_weight(x: Any, g: Any, *, grid: Grid, groups: int = 1) -> Any:
@@ -323,7 +306,7 @@ def _conv_grid(lengths: Shape, kernel: Shape, stride: Any, padding: Any, dilatio
 def _convolution(
     axes: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
 ) -> Any:
-    x, weight = _array(x), _array(weight)
+    x, weight = shaped(x), shaped(weight)
     if weight.ndim != axes + 2:
         raise ShapeError(
             f"weight must be (out_channels, in_channels / groups, {_WITHIN[axes]}), "
@@ -346,7 +329,7 @@ def _convolution(
             + hint
         )
     if bias is not None:
-        bias = _array(bias)
+        bias = shaped(bias)
         if bias.shape != (filters,):
             raise ShapeError(f"bias must be of shape ({filters},), a number for each filter, and it is {bias.shape}")
     grid = _conv_grid(x.shape[-axes:], weight.shape[2:], stride, padding, dilation)
@@ -358,7 +341,7 @@ def _conv_errors(axes: int) -> list[ErrorSample]:
     return [
         ErrorSample(x, weight[:, :3], error=ShapeError, match=r"input has 4 channels \(axis 1\), but weight wants 3"),
         ErrorSample(
-            np.moveaxis(x, 1, -1), weight, error=ShapeError, match=r"Did you mean channels first, input.permute"
+            np.moveaxis(x, 1, -1), weight, error=ShapeError, match=r"Did you mean channels first, \w+\.permute"
         ),
         ErrorSample(x, weight[0], error=ShapeError, match="weight must be"),
         ErrorSample(x[0, 0], weight, error=ShapeError, match=r"input must be \(N, C, "),
@@ -376,13 +359,7 @@ def _conv_errors(axes: int) -> list[ErrorSample]:
 
 @composite(formula="conv(input, weight) + bias", error_samples=lambda: _conv_errors(1))
 def conv1d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
     """Move filters along one axis and take the product with what each sees (a cross-correlation).
 
@@ -418,13 +395,7 @@ def conv1d(
 
 @composite(formula="conv(input, weight) + bias", error_samples=lambda: _conv_errors(2))
 def conv2d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
     """Move filters over an image and take the product with what each sees (a cross-correlation).
 
@@ -484,25 +455,17 @@ def _largest_vjp(g: Any, y: Any, x: Any, grid: Grid) -> Any:
 
 
 def _pool_samples(rng: np.random.Generator) -> list[Sample]:
-    """Return samples without ties, and with no two elements so near to each other that a difference changes them."""
-    shapes = [((2, *lengths), grid) for lengths, grid in _GRIDS]
-    arrays = [rng.permutation(math.prod(shape)).reshape(shape) / 7.0 - 2 for shape, _ in shapes]
-    return [Sample(x, grid=grid) for x, (_, grid) in zip(arrays, shapes)]
+    return [Sample(untied(rng, 2, *lengths) - 2, grid=grid) for lengths, grid in _GRIDS]
 
 
 @primitive(name="max_pool", formula="max_pool({x}; {grid})", vjps=[_largest_vjp], samples=_pool_samples)
 def _max_pool(x: Any, *, grid: Grid) -> Any:
     windows = _seen_through(_fitted(x, grid, -np.inf), grid)
     # Few places within a window, and all windows at once: several times as fast as a maximum over short axes.
-    return functools.reduce(np.maximum, (windows[_inner(place)] for place in np.ndindex(*grid.kernel)))
+    return functools.reduce(np.maximum, (windows[(..., *place)] for place in np.ndindex(*grid.kernel)))
 
 
-@primitive(
-    name="max_pool_place",
-    formula="argmax_pool({x}; {grid})",
-    vjps=None,
-    samples=_pool_samples,
-)
+@primitive(name="max_pool_place", formula="argmax_pool({x}; {grid})", vjps=None, samples=_pool_samples)
 def _largest_place(x: Any, *, grid: Grid) -> Any:
     """Return where the largest element of each window is in its channel, counted in the order of memory."""
     lengths = x.shape[-grid.axes :]
@@ -517,14 +480,7 @@ def _largest_place(x: Any, *, grid: Grid) -> Any:
 
 
 def _pooled_max(
-    axes: int,
-    x: Any,
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    ceil_mode: bool,
-    return_indices: bool,
+    axes: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, return_indices: bool
 ) -> Any:
     x = _floating(x)
     grid = _pool_grid(axes, x, kernel_size, stride, padding, dilation, ceil_mode)
@@ -662,16 +618,10 @@ def avg_pool1d(
 
     Parameters
     ----------
-    input : (N, C, L) or (C, L)
-        Samples, channels, positions.
-    kernel_size : int or sequence of int
-        The length of a window.
-    stride : int or sequence of int, optional
-        How far apart windows are; by default `kernel_size`, so that they touch.
+    input, kernel_size, stride, ceil_mode
+        As in `max_pool1d`.
     padding : int or sequence of int
         How many zeros are added at each end, at most half a window.
-    ceil_mode : bool
-        Whether a last window counts that begins inside and ends outside.
     count_include_pad : bool
         Whether those zeros count as elements.
 
@@ -682,10 +632,8 @@ def avg_pool1d(
 
     Raises
     ------
-    ShapeError
-        If the input has other axes, or no window fits into it.
-    ArgumentError
-        If one of the numbers is not possible.
+    ShapeError, ArgumentError
+        As `max_pool1d`.
     """
     return _pooled_mean(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 

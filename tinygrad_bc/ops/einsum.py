@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc.diagnosis import describe
-from tinygrad_bc.errors import ArgumentError, GradientError, ShapeError
-from tinygrad_bc.primitive import COUNTERPARTS, EachInput, ErrorSample, Sample, composite, primitive
+from tinygrad_bc.errors import ArgumentError, ShapeError
+from tinygrad_bc.ops._arguments import axes_in_words, counterparts
+from tinygrad_bc.primitive import EachInput, ErrorSample, Sample, composite, primitive
 from tinygrad_bc.record import Value
 
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase  # in the order in which NumPy sorts and numbers them
@@ -81,7 +82,7 @@ def _einsum(*xs: Any, equation: str) -> Any:
         ErrorSample(np.ones((2, 3)), [0, 1], np.ones((4, 3)), [1, 2], error=ShapeError, match="index 'B' has length 3"),
         ErrorSample(np.ones((2, 3)), [0, 1], [2], error=ShapeError, match="no operand has the index 'C'"),
         ErrorSample(np.ones((2, 3)), [0], error=ShapeError, match="has 1 index"),
-    ],
+    ]
 )
 def einsum(equation: Any, *operands: Any, optimize: Any = True) -> Any:
     """Multiply arrays and sum over indices, as in `numpy.einsum`.
@@ -90,14 +91,14 @@ def einsum(equation: Any, *operands: Any, optimize: Any = True) -> Any:
 
     Parameters
     ----------
-    equation, operands
+    equation, *operands : str and array_like
         In one of three forms: ``einsum("ij,jk->ik", A, B)``, the operands also as one list, as PyTorch allows;
         or ``einsum(A, [0, 1], B, [1, 2], [0, 2])``, indices as numbers from 0 to 51 behind each operand.
         Without ``->`` (or the last list), the result has the indices that occur once, in alphabetical order.
         ``...`` (in a list, Ellipsis) stands for all other axes, which broadcast and come first in an implicit
         result; where an explicit result leaves them out, they are summed, as in PyTorch. An index that occurs
         twice in one term takes the diagonal. Axes of length 1 broadcast.
-    optimize
+    optimize : optional
         Accepted as in NumPy. The order of the products is always the one NumPy finds (``optimize=True``).
 
     Raises
@@ -201,7 +202,7 @@ def _miscounted(term: str, title: str, ndim: int) -> str:
     hint = "" if count > ndim else ". For axes without a letter write '...'"
     return (
         f"the term {term!r} has {count} {'index' if count == 1 else 'indices'}, but its operand {title} has "
-        f"{ndim} {'axis' if ndim == 1 else 'axes'}{hint}"
+        f"{axes_in_words(ndim)}{hint}"
     )
 
 
@@ -259,10 +260,4 @@ def _clash(
     return None
 
 
-def _numpy_einsum(*operands: Any, out: None = None, optimize: Any = False, **given: Any) -> Any:
-    for name in ["out"] * (out is not None) + list(given):
-        raise GradientError(f"np.einsum({name}=...) of a tensor is not recorded; leave it out")
-    return einsum(*operands, optimize=optimize)
-
-
-COUNTERPARTS[np.einsum] = _numpy_einsum
+counterparts({np.einsum: lambda *operands, out=None, optimize=False: einsum(*operands)})

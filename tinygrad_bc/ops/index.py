@@ -11,24 +11,12 @@ import numpy as np
 
 from tinygrad_bc.diagnosis import shapes_disagree
 from tinygrad_bc.errors import ArgumentError, DTypeError, IndexingError, ShapeError
+from tinygrad_bc.ops._arguments import Shape, as_tuple, axes_in_words, counted_axis, counterparts, integer, shaped, skip
 from tinygrad_bc.ops.elementwise import astype, where
 from tinygrad_bc.ops.reduce import ValuesAndIndices
-from tinygrad_bc.ops.shape import (
-    _array,
-    _as_tuple,
-    _axes_in_words,
-    _axis,
-    _before,
-    _counterpart,
-    _integer,
-    flatten,
-    reshape,
-)
+from tinygrad_bc.ops.shape import _or_flat, flatten, reshape
 from tinygrad_bc.primitive import ErrorSample, Sample, composite, primitive
 from tinygrad_bc.record import Value
-
-Shape = tuple[int, ...]
-
 
 # --- x[key] --------------------------------------------------------------------------------------
 
@@ -80,7 +68,7 @@ def _why_refused(shape: Shape, key: tuple[Any, ...]) -> str:
     """Say what is wrong with an index that NumPy refuses; '' if that is something else than the usual."""
     taken = sum(map(_axes_taken, key))
     if taken > len(shape):
-        return f"too many indices: the array has {_axes_in_words(len(shape))}, and there are indices for {taken}"
+        return f"too many indices: the array has {axes_in_words(len(shape))}, and there are indices for {taken}"
     axis = 0
     for part in key:
         if part is Ellipsis:
@@ -113,7 +101,7 @@ def _out_of_bounds(index: Any, axis: int, length: int) -> str:
     return f"index {index} is out of bounds for axis {axis} of length {length}: {allowed}"
 
 
-def _samples(rng: np.random.Generator) -> list[Sample]:
+def _indexed(rng: np.random.Generator) -> list[Sample]:
     x = rng.normal(size=(4, 3))
     return [
         Sample(x, key=Key([1])),
@@ -136,15 +124,11 @@ def _samples(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-def _put_back(g: Any, y: Any, x: Any, *indices: Any, key: Key) -> Any:
-    return _put(g, *indices, key=key, shape=x.shape)
-
-
 @primitive(
     name="getitem",
     formula="{0}[{key}]",
-    vjps=[_put_back],  # the other inputs are indices
-    samples=_samples,
+    vjps=[lambda g, y, x, *indices, key: _put(g, *indices, key=key, shape=x.shape)],  # the other inputs are indices
+    samples=_indexed,
     error_samples=lambda: [
         ErrorSample(np.ones(3), key=Key([3]), error=IndexingError, match=r"\[3\]: index 3 is out of bounds for axis 0"),
         ErrorSample(np.ones((2, 0)), key=Key([..., 0]), error=IndexingError, match="axis 1 .* has no elements"),
@@ -195,7 +179,7 @@ def _getitem(x: Any, *indices: Any, key: Key) -> Any:
             shape=sample.inputs[0].shape,
             **sample.params,
         )
-        for sample in _samples(rng)
+        for sample in _indexed(rng)
     ],
 )
 def _put(x: Any, *indices: Any, key: Key, shape: Shape) -> Any:
@@ -239,7 +223,7 @@ def _as_slice(part: slice) -> slice:
         ErrorSample(np.ones(3), "a", error=IndexingError, match="integers or booleans, got str 'a'"),
         ErrorSample(np.ones(3), [0, [1, 2]], error=IndexingError, match="rows of one length"),
         ErrorSample(np.ones(3), slice(0.5, 2), error=IndexingError, match="ends .* must be integers, got 0.5:2"),
-    ],
+    ]
 )
 def getitem(x: Any, key: Any) -> Any:
     """Index like NumPy: integers, slices, ``...``, None, boolean and integer arrays or tensors, lists.
@@ -255,7 +239,7 @@ def getitem(x: Any, key: Any) -> Any:
         If an index is out of bounds, there are more of them than axes, a mask has another shape than what it
         selects from, or an index is neither integer nor boolean.
     """
-    x = _array(x)
+    x = shaped(x)
     parts: list[Any] = []
     indices: list[Any] = []
     for part in key if isinstance(key, tuple) else (key,):
@@ -297,19 +281,18 @@ def _check_places(index: Any, shape: Shape, axis: int) -> None:
 
 def _grid(lengths: Shape, index: Any, axis: int) -> tuple[Any, ...]:
     """Return the index arrays that have `index` along one axis, and every place along the others."""
-    rank = len(lengths)
-    return tuple(
-        index if i == axis else np.arange(n).reshape((1,) * i + (n,) + (1,) * (rank - i - 1))
-        for i, n in enumerate(lengths)
-    )
+    places = np.ogrid[tuple(map(slice, lengths))]
+    return (*places[:axis], index, *places[axis + 1 :])
+
+
+def _check_same_rank(what: str, ndim: int, other: str, wanted: int) -> None:
+    if ndim != wanted:
+        raise IndexingError(f"{what} has {axes_in_words(ndim)} and {other} {wanted}: they must have the same number")
 
 
 def _check_index(index: Any, shape: Shape, axis: int) -> None:
     """Refuse an index of another number of axes than `shape`, or longer along the axes that it does not index."""
-    if index.ndim != len(shape):
-        raise IndexingError(
-            f"the index has {_axes_in_words(index.ndim)} and the array {len(shape)}: they must have the same number"
-        )
+    _check_same_rank("the index", index.ndim, "the array", len(shape))
     for i, (m, n) in enumerate(zip(index.shape, shape)):
         if m > n and i != axis:
             raise IndexingError(
@@ -364,7 +347,7 @@ def _with_axis(x: Any) -> Any:
     error_samples=lambda: [
         ErrorSample(np.ones(3), 0, np.ones(2), error=IndexingError, match=r"got float64: did you mean x.astype"),
         ErrorSample(np.ones(3), 1, np.zeros(2, int), error=ShapeError, match="axis 1 is out of bounds"),
-    ],
+    ]
 )
 def gather(x: Any, axis: int, index: Any) -> Any:
     """Choose elements along an axis, for each place its own: ``y[i, j] = x[index[i, j], j]`` for axis 0.
@@ -388,22 +371,18 @@ def gather(x: Any, axis: int, index: Any) -> Any:
     IndexingError
         If an index is out of bounds or no integer, or the shapes do not fit.
     """
-    x, index = _array(x), _integers(index)
-    place = _axis(axis, x.ndim)
+    x, index = shaped(x), _integers(index)
+    place = counted_axis(axis, x.ndim)
     if 0 in index.shape and index.ndim != x.ndim:  # PyTorch lets an empty index have any shape
         return reshape(flatten(x)[:0], index.shape)
     chosen = _gather(_with_axis(x), _with_axis(index), axis=place)
     return chosen if index.ndim else reshape(chosen, ())
 
 
-def _gathered(g: Any, y: Any, x: Any, index: Any, src: Any, axis: int) -> Any:
-    return _gather(g, index, axis=axis)
-
-
 @primitive(
     name="scatter_add",
     formula="scatter_add({x}, {index}, {src})",
-    vjps=[lambda g, y, x, index, src, axis: g, None, _gathered],
+    vjps=[lambda g, y, x, index, src, axis: g, None, lambda g, y, x, index, src, axis: _gather(g, index, axis=axis)],
     samples=lambda rng: [Sample(x, index, rng.normal(size=index.shape), axis=axis) for x, index, axis in _chosen(rng)],
     error_samples=lambda: [
         ErrorSample(
@@ -429,7 +408,7 @@ def _scatter_add(x: Any, index: Any, src: Any, *, axis: int) -> Any:
         ErrorSample(
             np.ones((3, 5)), 0, np.zeros((2, 2), int), np.ones((2, 1)), error=IndexingError, match="src has only 1"
         ),
-    ],
+    ]
 )
 def scatter_add(x: Any, axis: int, index: Any, src: Any) -> Any:
     """Add elements of `src` to `x` at chosen places along an axis: ``x[index[i, j], j] += src[i, j]`` for axis 0.
@@ -451,12 +430,9 @@ def scatter_add(x: Any, axis: int, index: Any, src: Any) -> Any:
     IndexingError
         If an index is out of bounds or no integer, or the shapes do not fit.
     """
-    x, index, src = _array(x), _integers(index), _array(src)
-    place = _axis(axis, x.ndim)
-    if index.ndim != src.ndim:
-        raise IndexingError(
-            f"src has {_axes_in_words(src.ndim)} and the index {index.ndim}: they must have the same number"
-        )
+    x, index, src = shaped(x), _integers(index), shaped(src)
+    place = counted_axis(axis, x.ndim)
+    _check_same_rank("src", src.ndim, "the index", index.ndim)
     for i, (m, n) in enumerate(zip(index.shape, src.shape)):
         if m > n:
             raise IndexingError(f"along axis {i} the index has length {m}, and src has only {n}")
@@ -478,12 +454,12 @@ def scatter_add(x: Any, axis: int, index: Any, src: Any) -> Any:
 )
 def index_select(x: Any, axis: int, index: Any) -> Any:
     """Take whole slices along an axis: ``x[:, index]`` for axis 1. The index has one axis and counts from 0."""
-    x, index = _array(x), _integers(index)
-    place = _axis(axis, x.ndim)
+    x, index = shaped(x), _integers(index)
+    place = counted_axis(axis, x.ndim)
     if index.ndim > 1:
         raise IndexingError(f"the index has {index.ndim} axes, and it must have one; x[:, index] allows any number")
     _refuse_outside(np.asarray(index), place, x.shape[place] if x.ndim else 1)
-    chosen = _with_axis(x)[(*_before(place), _with_axis(index))]
+    chosen = _with_axis(x)[(*skip(place), _with_axis(index))]
     return chosen if x.ndim else reshape(chosen, ())
 
 
@@ -494,15 +470,15 @@ def index_select(x: Any, axis: int, index: Any) -> Any:
         Sample(rng.normal(size=(3, 4)), index=[[0, -1], [2, 2]], axis=0),
     ],
     error_samples=lambda: [
-        ErrorSample(np.ones((2, 3)), [6], error=IndexingError, match="index 6 is out of bounds for axis 0 of length 6"),
+        ErrorSample(np.ones((2, 3)), [6], error=IndexingError, match="index 6 is out of bounds for axis 0 of length 6")
     ],
 )
 def take(x: Any, index: Any, axis: int | None = None) -> Any:
     """Take the elements at the given places: among all of them, or slices along an axis."""
-    x, index = (flatten(x) if axis is None else _array(x)), _integers(index)
-    place = _axis(0 if axis is None else axis, x.ndim)
+    (x, axis), index = _or_flat(x, axis), _integers(index)
+    place = counted_axis(axis, x.ndim)
     _check_places(index, x.shape, place)
-    return x[(*_before(place), index)]
+    return x[(*skip(place), index)]
 
 
 @composite(
@@ -534,14 +510,11 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Any:
     IndexingError
         If an index is out of bounds or no integer, or the numbers of axes differ.
     """
-    x, indices = _array(x), _integers(indices)
+    x, indices = shaped(x), _integers(indices)
     if axis is None:
         return take(x, flatten(indices))
-    place = _axis(axis, x.ndim)
-    if indices.ndim != x.ndim:
-        raise IndexingError(
-            f"the index has {_axes_in_words(indices.ndim)} and the array {x.ndim}: they must have the same number"
-        )
+    place = counted_axis(axis, x.ndim)
+    _check_same_rank("the index", indices.ndim, "the array", x.ndim)
     _check_places(indices, x.shape, place)
     return x[_grid(x.shape, indices, place)]
 
@@ -550,24 +523,24 @@ take_along_dim = take_along_axis
 
 
 @composite(
-    formula="{value} if {mask} else {x}",
+    formula="value if mask else x",
     samples=lambda rng: [
         Sample(rng.normal(size=(3, 4)), rng.normal(size=4) > 0, value=1.5),
         Sample(rng.normal(size=3), rng.normal(size=(2, 3)) > 0, np.array(2.0)),
     ],
     error_samples=lambda: [
         ErrorSample(np.ones(3), np.ones(3), 0.0, error=DTypeError, match="a mask must be booleans, got float64"),
-        ErrorSample(np.ones(3), [True] * 2, 0.0, error=ShapeError, match="axis -1 has 2 against 3"),
+        ErrorSample(np.ones(3), [True] * 2, 0.0, error=ShapeError, match="axis -1 has . against ."),
         ErrorSample(np.ones(3), [True] * 3, np.ones(3), error=ShapeError, match="the value must be a single number"),
     ],
 )
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     """Put one number where `mask` holds, and `x` elsewhere."""
-    mask = _array(mask)
+    mask = shaped(mask)
     if mask.dtype != bool:
         raise DTypeError(f"a mask must be booleans, got {mask.dtype}: compare, for example mask != 0")
-    if not isinstance(value, int | float) and _array(value).ndim:
-        raise ShapeError(f"the value must be a single number, got shape {_array(value).shape}: use where for others")
+    if not isinstance(value, int | float) and shaped(value).ndim:
+        raise ShapeError(f"the value must be a single number, got shape {shaped(value).shape}: use where for others")
     if reason := shapes_disagree([np.shape(x), mask.shape]):
         raise ShapeError(reason)
     return where(mask, value, x)
@@ -602,8 +575,8 @@ def _out_of_range() -> list[ErrorSample]:
 @composite(error_samples=_out_of_range)
 def argsort(x: Any, axis: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """Return the indices that sort along an axis. NaN counts as largest; equal elements keep their order always."""
-    x = _array(x)
-    order = _argsort(_with_axis(x), axis=_axis(axis, x.ndim), descending=descending)
+    x = shaped(x)
+    order = _argsort(_with_axis(x), axis=counted_axis(axis, x.ndim), descending=descending)
     return order if x.ndim else reshape(order, ())
 
 
@@ -627,7 +600,7 @@ def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = False)
         A named tuple (values, indices). The values are differentiable: each hands its gradient to the
         element that it was.
     """
-    x = _array(x)
+    x = shaped(x)
     order = argsort(x, axis, descending)
     return ValuesAndIndices(gather(x, axis, order), order)
 
@@ -636,7 +609,7 @@ def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = False)
     error_samples=lambda: [
         ErrorSample(np.ones((2, 3)), k=4, error=ShapeError, match="k must be from 0 to 3, the length of axis -1"),
         ErrorSample(np.ones((2, 3)), k=1, axis=2, error=ShapeError, match="axis 2 is out of bounds"),
-    ],
+    ]
 )
 def topk(x: Any, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> ValuesAndIndices:
     """Return the `k` largest elements along an axis, or the smallest; always sorted, the most extreme first.
@@ -651,13 +624,13 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True, sorted: bool = Tr
     ShapeError
         If there are fewer than `k` elements along the axis, or no such axis.
     """
-    x, count = _array(x), _integer(k)
-    place = _axis(axis, x.ndim)
+    x, count = shaped(x), integer(k)
+    place = counted_axis(axis, x.ndim)
     least, most = (0, x.shape[place]) if x.ndim else (1, 1)
     if not least <= count <= most:
         raise ShapeError(f"k must be from {least} to {most}, the length of axis {axis}, got {count}")
     ordered = sort(x, place, descending=largest)
-    return ValuesAndIndices(*(part[(*_before(place), slice(count))] for part in ordered)) if x.ndim else ordered
+    return ValuesAndIndices(*(part[(*skip(place), slice(count))] for part in ordered)) if x.ndim else ordered
 
 
 # --- padding -------------------------------------------------------------------------------------
@@ -729,7 +702,7 @@ def _check_padding(shape: Shape, pad: Shape, mode: str) -> None:
     if len(pad) % 2 or len(pad) > 2 * len(shape):
         raise ShapeError(
             f"pad must have two numbers, before and after, for each axis to be padded, beginning with the last one; "
-            f"got {len(pad)} numbers for {_axes_in_words(len(shape))}"
+            f"got {len(pad)} numbers for {axes_in_words(len(shape))}"
         )
     for axis, (before, after) in zip(range(-len(pad) // 2, 0), _widths(pad)):
         n = shape[axis]
@@ -755,7 +728,7 @@ def _check_padding(shape: Shape, pad: Shape, mode: str) -> None:
         ErrorSample(np.ones(3), (1, 1), mode="edge", error=ArgumentError, match="mode 'edge' is none of 'constant'"),
         ErrorSample(np.ones(3), (1, 1), mode="reflect", value=2.0, error=ArgumentError, match="value is for mode"),
         ErrorSample(np.ones(3), (1, 1), value=np.ones(2), error=ArgumentError, match="must be a number, got "),
-    ],
+    ]
 )
 def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
     """Add elements at the ends of axes, or take some away.
@@ -779,7 +752,7 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
     ArgumentError
         If there is no such mode, or a value is given for another one than ``"constant"``.
     """
-    x, widths = _array(x), _as_tuple((pad,))
+    x, widths = shaped(x), as_tuple((pad,))
     modes = ["constant", *_SOURCES]
     if mode not in modes:
         raise ArgumentError(f"mode {mode!r} is none of {', '.join(map(repr, modes))}")
@@ -794,26 +767,9 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
 
 # --- NumPy's functions where arguments or meaning differ --------------------------------------------
 
-
-@_counterpart(np.take)
-def _numpy_take(a: Any, indices: Any, axis: int | None = None) -> Any:
-    return take(a, indices, axis)
-
-
-@_counterpart(np.sort)
-def _numpy_sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
-    return sort(flatten(a)).values if axis is None else sort(a, axis).values
-
-
-@_counterpart(np.argsort)
-def _numpy_argsort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
-    return argsort(flatten(a)) if axis is None else argsort(a, axis)
-
-
 _NUMPY_MODES = {"constant": "constant", "edge": "replicate", "reflect": "reflect", "wrap": "circular"}
 
 
-@_counterpart(np.pad)
 def _numpy_pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Any:
     if mode not in _NUMPY_MODES or np.ndim(constant_values):
         raise ArgumentError(
@@ -823,3 +779,14 @@ def _numpy_pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_v
     if (widths < 0).any():
         raise ShapeError("np.pad does not take elements away; tg.pad does, with its order of numbers")
     return pad(array, widths[::-1].ravel(), _NUMPY_MODES[mode], constant_values or None)
+
+
+# Sorting is stable whatever is asked for.
+counterparts(
+    {
+        np.take: lambda a, indices, axis=None: take(a, indices, axis),
+        np.sort: lambda a, axis=-1, kind=None, *, stable=None: sort(*_or_flat(a, axis)).values,
+        np.argsort: lambda a, axis=-1, kind=None, *, stable=None: argsort(*_or_flat(a, axis)),
+        np.pad: _numpy_pad,
+    }
+)

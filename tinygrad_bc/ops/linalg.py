@@ -1,4 +1,4 @@
-"""Linear algebra: products, inverses, determinants, factorisations, and norms of matrices.
+"""Linear algebra: products, inverses, determinants and factorisations.
 
 Where a formula is not derived beside it, it is one of these:
 
@@ -11,23 +11,18 @@ Where a formula is not derived beside it, it is one of these:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_bc.diagnosis import shapes_disagree
 from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, LinAlgError, ShapeError
-from tinygrad_bc.ops.elementwise import abs as _abs
+from tinygrad_bc.ops._arguments import Shape, axes_in_words, counted_axes, counterparts, integer
 from tinygrad_bc.ops.elementwise import multiply
-from tinygrad_bc.ops.reduce import _as_in_numpy, _floating, amax, amin, vector_norm
-from tinygrad_bc.ops.reduce import sum as _sum
-from tinygrad_bc.ops.shape import concatenate, matrix_transpose, permute, reshape
-from tinygrad_bc.primitive import COUNTERPARTS, ErrorSample, Sample, composite, primitive
-
-Shape = tuple[int, ...]
-
+from tinygrad_bc.ops.reduce import sum
+from tinygrad_bc.ops.shape import _inverse, concatenate, matrix_transpose, permute, reshape
+from tinygrad_bc.primitive import ErrorSample, Sample, composite, primitive
+from tinygrad_bc.samples import with_singular_values_apart
 
 # --- products ------------------------------------------------------------------------------------
 
@@ -60,7 +55,7 @@ def _right_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     return result if b.ndim > 1 else reshape(result, result.shape[:-1])
 
 
-def _diagnose(a: Shape, b: Shape) -> str:
+def _matmul_hint(a: Shape, b: Shape) -> str:
     if not a or not b:
         return "a matrix product needs arrays of at least one axis; for a number use `*`"
     inner_a, inner_b = a[-1], b[-2] if len(b) > 1 else b[0]
@@ -112,7 +107,7 @@ def _diagnose(a: Shape, b: Shape) -> str:
     ],
     broadcasts=True,
     numpy=[np.matmul, np.linalg.matmul],
-    diagnose=_diagnose,
+    diagnose=_matmul_hint,
 )
 def matmul(a: Any, b: Any) -> Any:
     """Matrix product, with vectors and batches as in `numpy.matmul`."""
@@ -132,10 +127,10 @@ def _check_axes(*wanted: tuple[Any, int]) -> None:
 
 
 @composite(
-    formula="{x} @ {mat2}",
+    formula="x @ mat2",
     error_samples=lambda: [
         ErrorSample(np.ones((2, 3)), np.ones(3), error=ShapeError, match="2 and 1 axes"),
-        ErrorSample(np.ones((2, 3)), np.ones((4, 3)), error=ShapeError, match=r"Did you mean x1\.T\?"),
+        ErrorSample(np.ones((2, 3)), np.ones((4, 3)), error=ShapeError, match=r"Did you mean .*\.T\?"),
     ],
 )
 def mm(x: Any, mat2: Any) -> Any:
@@ -145,7 +140,7 @@ def mm(x: Any, mat2: Any) -> Any:
 
 
 @composite(
-    formula="{x} @ {mat2}",
+    formula="x @ mat2",
     error_samples=lambda: [
         ErrorSample(np.ones((2, 3)), np.ones((3, 2)), error=ShapeError, match="2 and 2 axes"),
         ErrorSample(np.ones((1, 2, 3)), np.ones((4, 3, 2)), error=ShapeError, match="does not broadcast"),
@@ -163,10 +158,10 @@ def bmm(x: Any, mat2: Any) -> Any:
 
 
 @composite(
-    formula="{x} @ {vec}",
+    formula="x @ vec",
     error_samples=lambda: [
         ErrorSample(np.ones((2, 3)), np.ones((3, 1)), error=ShapeError, match="2 and 2 axes"),
-        ErrorSample(np.ones((2, 3)), np.ones(2), error=ShapeError, match=r"Did you mean x0\.T\?"),
+        ErrorSample(np.ones((2, 3)), np.ones(2), error=ShapeError, match=r"Did you mean .*\.T\?"),
     ],
 )
 def mv(x: Any, vec: Any) -> Any:
@@ -176,7 +171,7 @@ def mv(x: Any, vec: Any) -> Any:
 
 
 @composite(
-    formula="{x} · {tensor}",
+    formula="x · tensor",
     error_samples=lambda: [
         ErrorSample(np.ones((2, 3)), np.ones(3), error=ShapeError, match="2 and 1 axes"),
         ErrorSample(np.ones(2), np.ones(3), error=ShapeError, match="2 elements, the second 3"),
@@ -195,7 +190,7 @@ vdot = dot  # of real numbers
 
 
 @composite(
-    formula="{x} {vec2}ᵀ",
+    formula="x vec2ᵀ",
     samples=lambda rng: [
         Sample(rng.normal(size=3), rng.normal(size=2)),
         Sample(rng.normal(size=0), rng.normal(size=2)),
@@ -218,24 +213,18 @@ def _tensordot_left_vjp(g: Any, y: Any, a: Any, b: Any, axes: tuple[Shape, Shape
     summed_a, summed_b = axes
     free_a, free_b = _remaining(a.ndim, summed_a), _remaining(b.ndim, summed_b)
     result = _tensordot(g, b, axes=(tuple(range(len(free_a), g.ndim)), free_b))
-    return _put_in_order(result, (*free_a, *(summed_a[summed_b.index(j)] for j in sorted(summed_b))))
+    return permute(result, _inverse((*free_a, *(summed_a[summed_b.index(j)] for j in sorted(summed_b)))))
 
 
 def _tensordot_right_vjp(g: Any, y: Any, a: Any, b: Any, axes: tuple[Shape, Shape]) -> Any:
     summed_a, summed_b = axes
     free_a, free_b = _remaining(a.ndim, summed_a), _remaining(b.ndim, summed_b)
     result = _tensordot(a, g, axes=(free_a, tuple(range(len(free_a)))))
-    return _put_in_order(result, (*(summed_b[summed_a.index(i)] for i in sorted(summed_a)), *free_b))
+    return permute(result, _inverse((*(summed_b[summed_a.index(i)] for i in sorted(summed_a)), *free_b)))
 
 
 def _remaining(ndim: int, axes: Shape) -> Shape:
     return tuple(i for i in range(ndim) if i not in axes)
-
-
-def _put_in_order(x: Any, axes: Shape) -> Any:
-    """Return `x`, whose axes are those of another array in the order `axes`, in that array's own order."""
-    order = tuple(axes.index(i) for i in range(len(axes)))
-    return x if order == tuple(range(len(axes))) else permute(x, order)
 
 
 @primitive(
@@ -263,9 +252,9 @@ def _tensordot(a: Any, b: Any, *, axes: tuple[Shape, Shape]) -> Any:
         ErrorSample(np.ones((2, 3)), np.ones(3), error=ShapeError, match="at most 1"),
         ErrorSample(np.ones((2, 3)), np.ones(3), dims=-1, error=ShapeError, match="negative"),
         ErrorSample(np.ones((2, 3)), np.ones(3), dims=([0, 1], [0]), error=ShapeError, match="2 axes .* and 1"),
-        ErrorSample(np.ones((2, 3)), np.ones(3), dims=([2], [0]), error=ShapeError, match="no axis 2"),
+        ErrorSample(np.ones((2, 3)), np.ones(3), dims=([2], [0]), error=ShapeError, match="axis 2 is out of bounds"),
         ErrorSample(np.ones((2, 2)), np.ones((2, 2)), dims=([0, 0], [0, 1]), error=ShapeError, match="twice"),
-    ],
+    ]
 )
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     """Multiply two arrays and sum over axes of both.
@@ -288,14 +277,14 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     # What is multiplied by an axis of length 1 may as well be summed before.
     alone_a = tuple(i for i, j in zip(*axes) if shape_b[j] == 1 != shape_a[i])
     alone_b = tuple(j for i, j in zip(*axes) if shape_a[i] == 1 != shape_b[j])
-    a = _sum(a, axis=alone_a, keepdims=True) if alone_a else a
-    b = _sum(b, axis=alone_b, keepdims=True) if alone_b else b
+    a = sum(a, axis=alone_a, keepdims=True) if alone_a else a
+    b = sum(b, axis=alone_b, keepdims=True) if alone_b else b
     return _tensordot(a, b, axes=axes)
 
 
 def _summed_axes(a: Shape, b: Shape, dims: Any) -> tuple[Shape, Shape]:
     if hasattr(dims, "__index__"):
-        n = int(dims)
+        n = integer(dims)
         if n < 0:
             raise ShapeError(f"dims={n} is negative; it is how many axes are summed, or which: ([...], [...])")
         if n > min(len(a), len(b)):
@@ -306,9 +295,7 @@ def _summed_axes(a: Shape, b: Shape, dims: Any) -> tuple[Shape, Shape]:
         dims = range(len(a) - n, len(a)), range(n)
     if len(dims) != 2:
         raise ArgumentError(f"dims is a number of axes or a pair of sequences of axes, ([...], [...]); got {dims!r}")
-    axes_a, axes_b = (
-        _axes_of(shape, [part] if hasattr(part, "__index__") else part) for shape, part in zip((a, b), dims)
-    )
+    axes_a, axes_b = counted_axes(dims[0], len(a)), counted_axes(dims[1], len(b))
     if len(axes_a) != len(axes_b):
         raise ShapeError(f"{len(axes_a)} axes of the first and {len(axes_b)} of the second cannot be summed in pairs")
     for i, j in zip(axes_a, axes_b):
@@ -317,17 +304,6 @@ def _summed_axes(a: Shape, b: Shape, dims: Any) -> tuple[Shape, Shape]:
                 f"axis {i} of the first has length {a[i]}, axis {j} of the second, with which it is summed, {b[j]}"
             )
     return axes_a, axes_b
-
-
-def _axes_of(shape: Shape, axes: Sequence[int]) -> Shape:
-    """Return axes counted from 0; refused where there is no such axis, or one stands twice."""
-    for i in axes:
-        if not -len(shape) <= i < len(shape):
-            raise ShapeError(f"there is no axis {i} in {shape}")
-    result = tuple(int(i) % len(shape) for i in axes)
-    if len(set(result)) < len(result):
-        raise ShapeError(f"an axis of {shape} stands twice in {tuple(axes)}")
-    return result
 
 
 @composite(
@@ -350,7 +326,7 @@ def inner(x: Any, other: Any) -> Any:
 
 
 @composite(
-    formula="{x} ⊗ {other}",
+    formula="x ⊗ other",
     samples=lambda rng: [
         Sample(rng.normal(size=(2, 3)), rng.normal(size=(3, 1))),
         Sample(rng.normal(size=2), rng.normal(size=(2, 2))),
@@ -395,9 +371,7 @@ def _trace(x: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return np.trace(x, offset, axis1, axis2)
 
 
-@composite(
-    error_samples=lambda: [ErrorSample(np.ones((2, 3, 3)), error=ShapeError, match="offset=0, axis1, axis2")],
-)
+@composite(error_samples=lambda: [ErrorSample(np.ones((2, 3, 3)), error=ShapeError, match="offset=0, axis1, axis2")])
 def trace(x: Any) -> Any:
     """Sum of a matrix's diagonal. `numpy.trace`, called on tensors, takes batches too."""
     if np.ndim(x) != 2:
@@ -415,7 +389,7 @@ def _checked(A: Any, square: bool = True) -> Any:
     """Return a matrix, or a batch of them; refused where LAPACK cannot take it."""
     A = np.asarray(A)
     if A.ndim < 2:
-        raise ShapeError(f"a matrix is needed, with rows and columns; this has {A.ndim} axes")
+        raise ShapeError(f"a matrix is needed, with rows and columns; this has {axes_in_words(A.ndim)}")
     if square and A.shape[-1] != A.shape[-2]:
         raise ShapeError(f"a square matrix is needed; this has {A.shape[-2]} rows and {A.shape[-1]} columns")
     if A.dtype == np.float16:
@@ -427,10 +401,10 @@ def _singular(A: Any) -> LinAlgError:
     """Return the error for matrices of which at least one has no inverse."""
     _check_finite(A)
     ranks = np.linalg.matrix_rank(A)
-    where = tuple(int(i) for i in np.unravel_index(np.argmin(ranks), ranks.shape))
+    where = _place_of_least(ranks)
     n = A.shape[-1]
     return LinAlgError(
-        f"{_which(where)} is singular: of its {n} columns only {ranks[where]} are independent of each other, so it "
+        f"{_matrix_at(where)} is singular: of its {n} columns only {ranks[where]} are independent of each other, so it "
         f"has no inverse. Leave out what depends on the rest, or add a small multiple of np.eye({n})"
     )
 
@@ -441,13 +415,24 @@ def _check_finite(A: Any) -> None:
         raise LinAlgError("there are NaN or infinite elements in the matrix")
 
 
-def _which(where: Shape) -> str:
+def _place_of_least(numbers: Any) -> Shape:
+    return tuple(map(int, np.unravel_index(np.argmin(numbers), numbers.shape)))
+
+
+def _matrix_at(where: Shape) -> str:
     return f"the matrix at {list(where)} of the batch" if where else "the matrix"
 
 
 def _regular(rng: np.random.Generator, *shape: int) -> Any:
     """Return matrices that are far from singular."""
     return rng.normal(size=shape) / 2 + 2 * np.eye(shape[-1])
+
+
+def _squares(rng: np.random.Generator) -> list[Sample]:
+    return [
+        *(Sample(_regular(rng, *shape)) for shape in [(3, 3), (2, 2, 2), (1, 1)]),
+        *(Sample(np.ones(shape)) for shape in [(0, 0), (0, 2, 2)]),
+    ]
 
 
 def _not_square() -> list[ErrorSample]:
@@ -464,13 +449,7 @@ _SINGULAR = np.arange(9.0).reshape(3, 3)
 @primitive(
     formula="{A}⁻¹",
     vjps=[lambda g, y, A: -matmul(matmul(y.mT, g), y.mT)],
-    samples=lambda rng: [
-        Sample(_regular(rng, 3, 3)),
-        Sample(_regular(rng, 2, 2, 2)),
-        Sample(_regular(rng, 1, 1)),
-        Sample(np.ones((0, 0))),
-        Sample(np.ones((0, 2, 2))),
-    ],
+    samples=_squares,
     error_samples=lambda: [
         *_not_square(),
         ErrorSample(np.zeros((2, 2)), error=LinAlgError, match="singular: of its 2 columns only 0"),
@@ -490,19 +469,14 @@ def inv(A: Any) -> Any:
 inverse = inv
 
 
-def _solve_left_vjp(g: Any, y: Any, A: Any, B: Any) -> Any:
-    return -matmul(_solve(matrix_transpose(A), g), y.mT)
-
-
-def _solve_right_vjp(g: Any, y: Any, A: Any, B: Any) -> Any:
-    return _solve(matrix_transpose(A), g)
-
-
 # For Y = A⁻¹ B:  B̄ = A⁻ᵀ Ȳ  and  Ā = −B̄ Yᵀ  (Giles, sec. 2.3.1).
 @primitive(
     name="solve",
     formula="solve({A}, {B})",
-    vjps=[_solve_left_vjp, _solve_right_vjp],
+    vjps=[
+        lambda g, y, A, B: -matmul(_solve(matrix_transpose(A), g), y.mT),
+        lambda g, y, A, B: _solve(matrix_transpose(A), g),
+    ],
     samples=lambda rng: [
         Sample(_regular(rng, 3, 3), rng.normal(size=(3, 2))),
         Sample(_regular(rng, 2, 2, 2), rng.normal(size=(2, 3))),
@@ -540,7 +514,7 @@ def _solve(A: Any, B: Any) -> Any:
         ErrorSample(np.eye(3), np.ones(4), error=ShapeError, match="has 4 elements"),
         ErrorSample(np.eye(3), np.ones(3), left=False, error=ShapeError, match="left=False"),
         ErrorSample(np.ones((2, 2)), np.ones(2), error=LinAlgError, match="singular"),
-    ],
+    ]
 )
 def solve(A: Any, B: Any, left: bool = True) -> Any:
     """Return the solution X of ``A X = B``, or of ``X A = B`` with ``left=False``.
@@ -576,10 +550,6 @@ def _solve_vector(A: Any, B: Any) -> Any:
         raise ShapeError(f"the right-hand side has {np.shape(B)[-1]} elements, the matrix the shape {np.shape(A)}")
     solution = _solve(A, reshape(B, (*np.shape(B), 1)))
     return reshape(solution, solution.shape[:-1])
-
-
-def _numpy_solve(a: Any, b: Any) -> Any:
-    return _solve_vector(a, b) if np.ndim(b) == 1 else _solve(a, b)
 
 
 def _inverse_for(what: str, A: Any) -> Any:
@@ -647,22 +617,11 @@ def _det_curvature(A: Any, H: Any) -> Any:
     return orientation * (U @ (diagonal - pairs * M.mT) @ Vh)
 
 
-def _cofactors_vjp(g: Any, y: Any, A: Any) -> Any:
-    return _det_curvature(A, g)
-
-
 @primitive(
     name="cofactors",
     formula="cof({A})",
-    vjps=[_cofactors_vjp],
-    samples=lambda rng: [
-        Sample(_regular(rng, 3, 3)),
-        Sample(_regular(rng, 2, 2, 2)),
-        Sample(_regular(rng, 1, 1)),
-        Sample(np.eye(2)),
-        Sample(np.ones((0, 0))),
-        Sample(np.ones((0, 2, 2))),
-    ],
+    vjps=[lambda g, y, A: _det_curvature(A, g)],
+    samples=lambda rng: [*_squares(rng), Sample(np.eye(2))],
     error_samples=_not_square,
 )
 def _cofactors(A: Any) -> Any:
@@ -676,14 +635,7 @@ def _cofactors(A: Any) -> Any:
 @primitive(
     formula="det({A})",
     vjps=[lambda g, y, A: _as_factor(g) * _cofactors(A)],
-    samples=lambda rng: [
-        Sample(_regular(rng, 3, 3)),
-        Sample(_regular(rng, 2, 2, 2)),
-        Sample(_regular(rng, 1, 1)),
-        Sample(np.array([[0.0, 1.5], [-2.0, 0.0]])),
-        Sample(np.ones((0, 0))),
-        Sample(np.ones((0, 2, 2))),
-    ],
+    samples=lambda rng: [*_squares(rng), Sample(np.array([[0.0, 1.5], [-2.0, 0.0]]))],
     error_samples=_not_square,
     numpy=[np.linalg.det],
 )
@@ -701,12 +653,7 @@ def det(A: Any) -> Any:
     name="logabsdet",
     formula="log|det({A})|",
     vjps=[lambda g, y, A: _as_factor(g) * _inverse_for("the derivative of log|det|", A).mT],
-    samples=lambda rng: [
-        Sample(_regular(rng, 3, 3)),
-        Sample(_regular(rng, 2, 2, 2)),
-        Sample(-_regular(rng, 1, 1)),
-        Sample(np.ones((0, 0))),
-    ],
+    samples=lambda rng: [*_squares(rng), Sample(-_regular(rng, 1, 1))],
     error_samples=_not_square,
 )
 def _logabsdet(A: Any) -> Any:
@@ -763,11 +710,8 @@ def _positive_definite(rng: np.random.Generator, *shape: int) -> Any:
     formula="cholesky({A})",
     vjps=[_cholesky_vjp],
     samples=lambda rng: [
-        Sample(_positive_definite(rng, 3, 3)),
-        Sample(_positive_definite(rng, 2, 2, 2)),
-        Sample(_positive_definite(rng, 1, 1)),
-        Sample(np.ones((0, 0))),
-        Sample(np.ones((0, 2, 2))),
+        *(Sample(_positive_definite(rng, *shape)) for shape in [(3, 3), (2, 2, 2), (1, 1)]),
+        *(Sample(np.ones(shape)) for shape in [(0, 0), (0, 2, 2)]),
     ],
     error_samples=lambda: [
         *_not_square(),
@@ -786,9 +730,9 @@ def _cholesky(A: Any) -> Any:
 def _not_positive_definite(A: Any) -> LinAlgError:
     _check_finite(A)
     smallest = np.linalg.eigvalsh(A)[..., 0]
-    where = tuple(int(i) for i in np.unravel_index(np.argmin(smallest), smallest.shape))
+    where = _place_of_least(smallest)
     return LinAlgError(
-        f"{_which(where)} is not positive definite: its smallest eigenvalue is {smallest[where]:.3g}, and must be "
+        f"{_matrix_at(where)} is not positive definite: its smallest eigenvalue is {smallest[where]:.3g}, and must be "
         f"above 0. If it is a covariance that is singular up to rounding, add a small multiple of np.eye({A.shape[-1]})"
     )
 
@@ -820,7 +764,7 @@ def cholesky(A: Any, upper: bool = False) -> Any:
 
 def _gaps_vjp(g: Any, y: Any, x: Any) -> Any:
     slope = -g * y * y
-    return _sum(slope, axis=-2, keepdims=True) - matrix_transpose(_sum(slope, axis=-1, keepdims=True))
+    return sum(slope, axis=-2, keepdims=True) - matrix_transpose(sum(slope, axis=-1, keepdims=True))
 
 
 @primitive(
@@ -878,10 +822,7 @@ def _svd_vjp(g: Any, y: Any, A: Any) -> Any:
     formula="svd({A})",
     vjps=[_svd_vjp],
     samples=lambda rng: [
-        Sample(_distinct(rng, 3, 3)),
-        Sample(_distinct(rng, 4, 2)),
-        Sample(_distinct(rng, 2, 3)),
-        Sample(_distinct(rng, 2, 3, 2)),
+        *(Sample(with_singular_values_apart(rng, *shape)) for shape in [(3, 3), (4, 2), (2, 3), (2, 3, 2)]),
         Sample(np.array([[-2.0]])),
     ],
     error_samples=lambda: [ErrorSample(np.ones(3), error=ShapeError, match="a matrix is needed")],
@@ -893,13 +834,6 @@ def _svd(A: Any) -> Any:
     return np.concatenate([U, S[..., None, :], Vh.mT], axis=-2)
 
 
-def _distinct(rng: np.random.Generator, *shape: int) -> Any:
-    """Return matrices whose singular values are far from each other and from 0."""
-    *batch, m, n = shape
-    scale = np.eye(m, n) * np.arange(1.0, n + 1)
-    return np.linalg.qr(rng.normal(size=(*batch, m, m))).Q @ scale @ np.linalg.qr(rng.normal(size=(*batch, n, n))).Q
-
-
 class SVD(NamedTuple):
     """The factors of ``A = U diag(S) Vh``."""
 
@@ -909,7 +843,7 @@ class SVD(NamedTuple):
 
 
 @composite(
-    samples=lambda rng: [Sample(_distinct(rng, 3, 2), full_matrices=False)],
+    samples=lambda rng: [Sample(with_singular_values_apart(rng, 3, 2), full_matrices=False)],
     error_samples=lambda: [
         ErrorSample(np.ones((3, 2)), error=ArgumentError, match="full_matrices=False"),
         ErrorSample(np.ones(3), error=ShapeError, match="a matrix is needed"),
@@ -942,10 +876,6 @@ def svd(A: Any, full_matrices: bool = True) -> Any:
     return SVD(U, reshape(S, (*S.shape[:-2], S.shape[-1])), matrix_transpose(V))
 
 
-def _numpy_svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
-    return svd(a, full_matrices) if compute_uv else svdvals(a)
-
-
 # Ā = U diag(ȳ) Vᵀ  (Giles, on the singular value decomposition). At a singular value of 0
 # this is one of several subgradients, and PyTorch's.
 def _svdvals_vjp(g: Any, y: Any, A: Any) -> Any:
@@ -954,12 +884,10 @@ def _svdvals_vjp(g: Any, y: Any, A: Any) -> Any:
 
 
 @primitive(
-    formula="σ({A})",
+    formula="svdvals({A})",
     vjps=[_svdvals_vjp],
     samples=lambda rng: [
-        Sample(_distinct(rng, 3, 3)),
-        Sample(_distinct(rng, 4, 2)),
-        Sample(_distinct(rng, 2, 2, 3)),
+        *(Sample(with_singular_values_apart(rng, *shape)) for shape in [(3, 3), (4, 2), (2, 2, 3)]),
         Sample(np.array([[-2.0]])),
         Sample(np.ones((0, 2, 3))),
     ],
@@ -976,146 +904,6 @@ def svdvals(A: Any) -> Any:
     return np.linalg.svd(A, compute_uv=False)
 
 
-# --- norms of matrices ---------------------------------------------------------------------------
-
-_ORDERS = ("fro", "nuc", math.inf, -math.inf, 1, -1, 2, -2)
-
-
-def _norm_errors() -> list[ErrorSample]:
-    return [
-        ErrorSample(np.ones((2, 3)), ord=3, error=ArgumentError, match="'fro', 'nuc', inf"),
-        ErrorSample(np.ones((2, 3)), axis=(1, 1), error=ShapeError, match="stands twice"),
-        ErrorSample(np.ones((2, 3)), axis=(0, 2), error=ShapeError, match="no axis 2"),
-    ]
-
-
-@composite(
-    samples=lambda rng: [
-        *(Sample(_distinct(rng, 3, 4), ord=ord) for ord in _ORDERS),
-        *(Sample(_distinct(rng, 2, 3, 4), ord=ord, axis=(2, 0), keepdims=True) for ord in _ORDERS),
-    ],
-    error_samples=lambda: [
-        *_norm_errors(),
-        ErrorSample(np.ones(3), error=ShapeError, match="a matrix is needed"),
-        ErrorSample(np.ones((2, 3)), axis=0, error=ShapeError, match="two axes"),
-    ],
-    numpy=[np.linalg.matrix_norm],
-)
-def matrix_norm(A: Any, ord: Any = "fro", axis: Any = (-2, -1), keepdims: bool = False, *, dtype: Any = None) -> Any:
-    """Norm of a matrix, or of each in a batch.
-
-    Parameters
-    ----------
-    A : array_like
-        Of at least two axes.
-    ord : {'fro', 'nuc', inf, -inf, 1, -1, 2, -2}
-        'fro': root of the sum of squares; 'nuc': sum of the singular values; ±2: the largest, the smallest of
-        them; ±1: the largest, the smallest column sum of absolute values; ±inf: row sum.
-    axis : pair of int
-        The axes of rows and columns.
-    keepdims : bool
-        Whether these axes are kept, with length 1.
-    dtype : optional
-        What to convert to before.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no such norm.
-    ShapeError
-        If `axis` is not two axes of `A`, or a largest or smallest is asked for of none.
-    """
-    shape = np.shape(A)
-    if len(shape) < 2:
-        raise ShapeError(f"a matrix is needed, with rows and columns; this has {len(shape)} axes")
-    if hasattr(axis, "__index__") or len(axis) != 2:
-        raise ShapeError(f"axis={axis!r}: a matrix has two axes, of rows and of columns")
-    if ord not in _ORDERS:
-        raise ArgumentError(f"ord={ord!r}: a matrix norm is one of 'fro', 'nuc', inf, -inf, 1, -1, 2, -2")
-    rows, columns = _axes_of(shape, axis)
-    if ord == "fro":
-        return vector_norm(A, 2, (rows, columns), keepdims, dtype=dtype)
-    A = _floating(A, dtype)
-    if ord in ("nuc", 2, -2):
-        values = svdvals(permute(A, (*_remaining(len(shape), (rows, columns)), rows, columns)))
-        norm = _sum(values, axis=-1) if ord == "nuc" else _extreme(values, ord, axis=-1)
-    else:
-        summed, chosen = (rows, columns) if ord in (1, -1) else (columns, rows)
-        norm = _extreme(_sum(_abs(A), axis=summed, keepdims=True), ord, axis=chosen, keepdims=True)
-    result = [1 if i in (rows, columns) else n for i, n in enumerate(shape)]
-    if not keepdims:
-        result = [shape[i] for i in _remaining(len(shape), (rows, columns))]
-    return norm if norm.shape == tuple(result) else reshape(norm, result)
-
-
-def _extreme(x: Any, ord: float, *, axis: int, keepdims: bool = False) -> Any:
-    return (amax if ord > 0 else amin)(x, axis=axis, keepdims=keepdims)
-
-
-@composite(
-    samples=lambda rng: [
-        Sample(rng.normal(size=(2, 3))),
-        Sample(rng.normal(size=(2, 3)), keepdims=True),
-        Sample(rng.normal(size=4), ord=3),
-        Sample(rng.normal(size=(2, 3)), ord=1),
-        Sample(rng.normal(size=(2, 3)), ord=1, axis=1),
-        Sample(rng.normal(size=(2, 3, 2)), axis=(0, 2)),
-        Sample(rng.normal(size=(2, 3, 2)), ord=-math.inf, axis=(0, 2)),
-    ],
-    error_samples=lambda: [
-        *_norm_errors(),
-        ErrorSample(np.ones((2, 3, 4)), ord=2, error=ShapeError, match="say over which"),
-        ErrorSample(np.ones((2, 3, 4)), ord=2, axis=(0, 1, 2), error=ShapeError, match="one axis .* or two"),
-        ErrorSample(np.ones(3), ord="fro", error=ArgumentError, match="of a matrix"),
-    ],
-    numpy=[np.linalg.norm],
-)
-def linalg_norm(A: Any, ord: Any = None, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Any:
-    """Norm of a vector or of a matrix, by the number of axes; ``tg.linalg.norm``.
-
-    Parameters
-    ----------
-    A : array_like
-        Numbers.
-    ord : optional
-        The order: for one axis as in `vector_norm`, for two as in `matrix_norm`. None is the root of the sum
-        of squares over any number of axes.
-    axis : int or sequence of int, optional
-        One axis for norms of vectors, two for norms of matrices. None stands for all axes, which with an
-        `ord` must be one or two.
-    keepdims : bool
-        Whether these axes are kept, with length 1.
-    dtype : optional
-        What to convert to before.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no such norm.
-    ShapeError
-        If there is no such axis, or the number of axes does not say which kind of norm is meant.
-    """
-    if ord is None:
-        if axis is not None:
-            axis = _axes_of(np.shape(A), [axis] if hasattr(axis, "__index__") else axis)
-        return vector_norm(A, 2, axis, keepdims, dtype=dtype)
-    if axis is None:
-        axis = tuple(range(np.ndim(A)))
-        if len(axis) not in (1, 2):
-            raise ShapeError(
-                f"ord={ord!r} of an array of {len(axis)} axes: say over which, axis=1 for the norms of vectors, "
-                "axis=(1, 2) for those of matrices"
-            )
-    axes = (axis,) if hasattr(axis, "__index__") else tuple(axis)
-    if len(axes) == 2:
-        return matrix_norm(A, ord, axes, keepdims, dtype=dtype)
-    if len(axes) != 1:
-        raise ShapeError(f"axis={axis!r}: one axis for norms of vectors, or two for those of matrices")
-    if isinstance(ord, str):
-        raise ArgumentError(f"ord={ord!r} is a norm of a matrix, over two axes; of a vector it is a number, or inf")
-    return vector_norm(A, ord, axes[0], keepdims, dtype=dtype)
-
-
 # --- NumPy's functions, called on tensors --------------------------------------------------------
 
 
@@ -1125,33 +913,19 @@ def _numpy_dot(a: Any, b: Any) -> Any:
     return matmul(a, b) if np.ndim(b) <= 2 else _tensordot(a, b, axes=((np.ndim(a) - 1,), (np.ndim(b) - 2,)))
 
 
-def _numpy_tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    return tensordot(a, b, axes)
-
-
-def _numpy_vdot(a: Any, b: Any) -> Any:
-    return dot(reshape(a, -1), reshape(b, -1))
-
-
-def _numpy_outer(a: Any, b: Any) -> Any:
-    return outer(reshape(a, -1), reshape(b, -1))
-
-
-def _numpy_linalg_trace(x: Any, offset: int = 0) -> Any:
-    return _trace(x, offset=offset, axis1=-2, axis2=-1)
-
-
-_IN_NUMPY: list[tuple[Callable[..., Any], Callable[..., Any], str]] = [
-    (np.dot, _numpy_dot, "b out"),
-    (np.vdot, _numpy_vdot, "b"),
-    (np.outer, _numpy_outer, "b out"),
-    (np.tensordot, _numpy_tensordot, "b axes"),
-    (np.linalg.tensordot, _numpy_tensordot, "b axes"),
-    (np.trace, _trace, "offset axis1 axis2"),
-    (np.linalg.trace, _numpy_linalg_trace, "offset"),
-    (np.linalg.matrix_transpose, matrix_transpose, ""),
-    (np.linalg.solve, _numpy_solve, "b"),
-    (np.linalg.svd, _numpy_svd, "full_matrices compute_uv hermitian"),
-]
-
-COUNTERPARTS.update({numpys: _as_in_numpy(numpys.__name__, ours, order) for numpys, ours, order in _IN_NUMPY})
+counterparts(
+    {
+        np.dot: lambda a, b, out=None: _numpy_dot(a, b),
+        np.vdot: lambda a, b: dot(reshape(a, -1), reshape(b, -1)),
+        np.outer: lambda a, b, out=None: outer(reshape(a, -1), reshape(b, -1)),
+        np.tensordot: lambda a, b, axes=2: tensordot(a, b, axes),
+        np.linalg.tensordot: lambda x1, x2, *, axes=2: tensordot(x1, x2, axes),
+        np.trace: lambda a, offset=0, axis1=0, axis2=1: _trace(a, offset=offset, axis1=axis1, axis2=axis2),
+        np.linalg.trace: lambda x, *, offset=0: _trace(x, offset=offset, axis1=-2, axis2=-1),
+        np.linalg.matrix_transpose: lambda x: matrix_transpose(x),
+        np.linalg.solve: lambda a, b: _solve_vector(a, b) if np.ndim(b) == 1 else _solve(a, b),
+        np.linalg.svd: lambda a, full_matrices=True, compute_uv=True, hermitian=False: (
+            svd(a, full_matrices) if compute_uv else svdvals(a)
+        ),
+    }
+)

@@ -7,38 +7,37 @@ make N × N numbers, whose mean looks like a loss.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.errors import ArgumentError, DTypeError, IndexingError, ShapeError
-from tinygrad_bc.ops.elementwise import abs, astype, clip, maximum, sigmoid, where
+from tinygrad_bc.diagnosis import user_line
+from tinygrad_bc.errors import ArgumentError, DTypeError, IndexingError, LossWarning, ShapeError
+from tinygrad_bc.ops._arguments import Shape, first_of, numbers_of, of_shape, shaped
+from tinygrad_bc.ops.elementwise import _floating, abs, astype, clip, maximum, sigmoid, where
 from tinygrad_bc.ops.index import HERE, Key, _put, getitem
-from tinygrad_bc.ops.neural import _first, _numbers_of, _of_shape
-from tinygrad_bc.ops.reduce import _floating, log_softmax, mean, sum
-from tinygrad_bc.ops.shape import _array, reshape
+from tinygrad_bc.ops.reduce import log_softmax, mean, sum
+from tinygrad_bc.ops.shape import reshape
 from tinygrad_bc.primitive import ErrorSample, Sample, composite, primitive
 
-Shape = tuple[int, ...]
-
 # --- what losses have in common ------------------------------------------------------------------
-
-
-def _check_reduction(reduction: Any) -> None:
-    if reduction not in ("none", "mean", "sum"):
-        raise ArgumentError(f"reduction={reduction!r}, but expected 'mean', 'sum' or 'none'")
 
 
 def _reduced(loss: Any, reduction: str) -> Any:
     if reduction == "none":
         return loss
-    return mean(loss) if reduction == "mean" else sum(loss)
+    if reduction == "mean":
+        return mean(loss)
+    if reduction == "sum":
+        return sum(loss)
+    raise ArgumentError(f"reduction={reduction!r}, but expected 'mean', 'sum' or 'none'")
 
 
 def _weighted_mean(loss: Any, weight: Any) -> Any:
     """Return the sum of losses, weighted already, by that of their weights."""
     total = sum(weight)
-    if _numbers_of(total) == 0:
+    if numbers_of(total) == 0:
         raise ArgumentError(
             "the mean is divided by the sum of the weights, which is 0: every target is ignored, or has no weight. "
             "With reduction='sum' the loss is 0"
@@ -63,14 +62,14 @@ def _check_same_shape(x: Shape, y: Shape, target: str) -> None:
         raise ShapeError(reason) from None
     size = math.prod(shape)
     pairs = f"{'×'.join(map(str, shape))} = {size}" if len(shape) > 1 else size
-    wanted = [f"{name}.{_written('broadcast_to', shape)}" for name, s in (("input", x), ("target", y)) if s != shape]
+    wanted = [f"tg.broadcast_to({name}, {shape})" for name, s in (("input", x), ("target", y)) if s != shape]
     raise ShapeError(
         f"{reason} Broadcasting would compare {pairs} pairs. If that is meant, say so: {' and '.join(wanted)}"
     )
 
 
 def _prediction(x: Any) -> Any:
-    x = _array(x)
+    x = shaped(x)
     if x.dtype.kind != "f":
         raise DTypeError(
             f"input holds predictions, which are floating-point numbers, and it is {x.dtype}. The order is (input, "
@@ -81,16 +80,37 @@ def _prediction(x: Any) -> Any:
 
 def _pair(input: Any, target: Any) -> tuple[Any, Any]:
     """Return predictions, and targets that are floating-point numbers of the same shape."""
-    y = _array(target)
+    y = shaped(target)
     _check_same_shape(input.shape, y.shape, "target.to_numpy()" if hasattr(target, "to_numpy") else "target")
     return input, y if y.dtype.kind == "f" else astype(y, input.dtype)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"{text}. If it is meant, ignore tg.errors.LossWarning\n{user_line()}", LossWarning, stacklevel=5)
+
+
+def _warn_if_made_by(op: str, input: Any, expected: str, instead: str) -> None:
+    """Warn if the record says that `input` is not what this loss expects."""
+    node = getattr(input, "node", None)
+    if node is not None and node.op.name == op:
+        _warn(
+            f"input was made by {op}, at\n  {node.place}\nbut this loss takes {expected}: {instead}, or what comes out "
+            "is a number that looks like a loss"
+        )
+
+
+def _warn_if_swapped(input: Any, target: Any) -> None:
+    if getattr(target, "requires_grad", False) and not getattr(input, "requires_grad", False):
+        _warn("target requires a gradient, and input does not; the order is (input, target): are they swapped")
 
 
 def _mismatches() -> list[ErrorSample]:
     p = np.full(4, 0.5)
     return [
-        ErrorSample(p, np.ones((4, 1)), error=ShapeError, match=r"target\.reshape\(4\).*4×4 = 16 pairs"),
-        ErrorSample(p, np.ones(()), error=ShapeError, match=r"If that is meant, say so: target\.broadcast_to\(4\)"),
+        ErrorSample(p, np.ones((4, 1)), error=ShapeError, match=r"Did you mean \w+\.reshape\(4\).*4×4 = 16 pairs"),
+        ErrorSample(
+            p, np.ones(()), error=ShapeError, match=r"If that is meant, say so: tg\.broadcast_to\(\w+, \(4,\)\)"
+        ),
         ErrorSample(p, np.ones(3), error=ShapeError, match=r"input \(4,\) and target \(3,\) must have the same shape"),
         ErrorSample(p, np.ones(4), reduction="average", error=ArgumentError, match="reduction='average'"),
     ]
@@ -101,7 +121,7 @@ def _mismatches() -> list[ErrorSample]:
 
 def _of_errors(errors: Any, x: Any, reduction: str, weight: Any = None, over_weights: bool = True) -> Any:
     """Return losses weighted and reduced."""
-    weight = _of_shape("weight", weight, x.shape, "a number for each prediction")
+    weight = of_shape("weight", weight, x.shape, "a number for each prediction")
     if weight is None:
         return _reduced(errors, reduction)
     errors = errors * weight
@@ -153,7 +173,6 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = Non
     ArgumentError
         If there is no such reduction.
     """
-    _check_reduction(reduction)
     x, y = _pair(_floating(input), target)
     return _of_errors((x - y) ** 2, x, reduction, weight)
 
@@ -161,7 +180,6 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = Non
 @composite(formula="mean(|input − target|)", samples=_weighted_pairs, error_samples=_regression_errors)
 def l1_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
     """Absolute error, ``|input - target|``, with the derivative 0 where there is none. As `mse_loss` otherwise."""
-    _check_reduction(reduction)
     x, y = _pair(_floating(input), target)
     return _of_errors(abs(x - y), x, reduction, weight)
 
@@ -196,7 +214,6 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     As `mse_loss`, but the mean is that of the weighted losses: it is not divided by the weights (as in PyTorch).
     Source: Huber, "Robust estimation of a location parameter", 1964.
     """
-    _check_reduction(reduction)
     if not delta > 0:
         raise ArgumentError(f"delta={delta}, but expected a positive number")
     x, y = _pair(_floating(input), target)
@@ -213,7 +230,6 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
 )
 def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
     """Huber's loss by `beta`: ``½e² / beta`` near 0, and ``|e| - ½beta`` beyond. With ``beta=0``, `l1_loss`."""
-    _check_reduction(reduction)
     if not beta >= 0:
         raise ArgumentError(f"beta={beta}, but expected a number of at least 0")
     x, y = _pair(_floating(input), target)
@@ -244,7 +260,7 @@ def _refuse_improbable(x: Any) -> None:
     wrong = ~((x >= 0) & (x <= 1))  # NaN is wrong too
     if np.any(wrong):
         raise ArgumentError(
-            f"input holds {_first(wrong, x)}, and probabilities lie between 0 and 1. For scores that are not "
+            f"input holds {first_of(wrong, x)}, and probabilities lie between 0 and 1. For scores that are not "
             "probabilities yet, use binary_cross_entropy_with_logits"
         )
 
@@ -255,7 +271,7 @@ def _refuse_improbable(x: Any) -> None:
     vjps=[_bce_vjp, _bce_target_vjp],
     samples=_probabilities,
     error_samples=lambda: [
-        ErrorSample(np.array([0.5, 1.5]), np.ones(2), error=ArgumentError, match=r"1\.5.*between 0 and 1"),
+        ErrorSample(np.array([0.5, 1.5]), np.ones(2), error=ArgumentError, match=r"1\.5.*between 0 and 1")
     ],
     broadcasts=True,
 )
@@ -265,8 +281,20 @@ def _bce(x: Any, target: Any) -> Any:
         return -(target * np.maximum(np.log(x), -100) + (1 - target) * np.maximum(np.log1p(-x), -100))
 
 
+def _binary_target(y: Any) -> Any:
+    """Return targets of two classes, refused if they are not 0, 1 or between."""
+    numbers = numbers_of(y)
+    wrong = ~((numbers >= 0) & (numbers <= 1))
+    if np.any(wrong) and not getattr(y, "requires_grad", False):  # finite differences of a target may go beyond
+        raise ArgumentError(
+            f"target holds {first_of(wrong, numbers)}, and must be 0 or 1 or between, the probability of class 1. "
+            "Classes with other numbers are made so by a comparison, (target == 4) for class 4"
+        )
+    return y
+
+
 def _broadcast_weight(name: str, x: Any, weight: Any) -> Any:
-    weight = _array(weight)
+    weight = shaped(weight)
     try:
         fits = np.broadcast_shapes(weight.shape, x.shape) == x.shape
     except ValueError:
@@ -319,14 +347,14 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, *, reducti
     ShapeError
         If the shapes differ, or the weight's does not fit.
     ArgumentError
-        If an input is not between 0 and 1, or there is no such reduction.
+        If an input or target is not between 0 and 1, or there is no such reduction.
     DTypeError
         If the inputs are integers.
     """
-    _check_reduction(reduction)
     x, y = _pair(_prediction(input), target)
-    _refuse_improbable(_numbers_of(x))  # here too, for an error in the user's terms
-    loss = _bce(x, y)
+    _refuse_improbable(numbers_of(x))  # here too, for an error in the user's terms
+    _warn_if_swapped(input, target)
+    loss = _bce(x, _binary_target(y))
     return _reduced(loss if weight is None else loss * _broadcast_weight("weight", x, weight), reduction)
 
 
@@ -387,12 +415,19 @@ def binary_cross_entropy_with_logits(
     ShapeError
         If the shapes differ, or that of a weight does not fit.
     ArgumentError
-        If there is no such reduction.
+        If a target is not between 0 and 1, or there is no such reduction.
     DTypeError
         If the inputs are integers.
+
+    Warns
+    -----
+    LossWarning
+        If the inputs were made by the sigmoid, or only the targets require a gradient.
     """
-    _check_reduction(reduction)
+    _warn_if_made_by("sigmoid", input, "scores before the sigmoid", "pass these, or use binary_cross_entropy")
     x, y = _pair(_prediction(input), target)
+    _warn_if_swapped(input, target)
+    y = _binary_target(y)
     if pos_weight is None:
         loss = _bce_with_logits(x, y)
     else:
@@ -415,14 +450,13 @@ def _picked(target: Any, axis: int) -> tuple[Any, ...]:
     return (*grid[:axis], target, *grid[axis:])
 
 
-def _nll_vjp(g: Any, y: Any, x: Any, target: Any) -> Any:
-    return _put(-g, *_picked(target, _class_axis(x)), key=Key([HERE] * x.ndim), shape=x.shape)
-
-
 @primitive(
     name="nll",
     formula="−{x}[{target}]",
-    vjps=[_nll_vjp, None],
+    vjps=[
+        lambda g, y, x, target: _put(-g, *_picked(target, _class_axis(x)), key=Key([HERE] * x.ndim), shape=x.shape),
+        None,
+    ],
     samples=lambda rng: [
         Sample(rng.normal(size=(4, 3)), np.array([0, 2, 2, 1])),
         Sample(rng.normal(size=3), np.array(1)),
@@ -445,7 +479,7 @@ def _refuse_other_classes(target: Any, classes: int) -> None:
     if np.any(wrong):
         from_one = np.min(target) == 1 and np.max(target) == classes
         raise IndexingError(
-            f"target holds class {_first(wrong, target)}, but input has {classes} classes, 0 to {classes - 1}"
+            f"target holds class {first_of(wrong, target)}, but input has {classes} classes, 0 to {classes - 1}"
             + (". Classes are counted from 0: did you mean target - 1?" if from_one else "")
         )
 
@@ -485,7 +519,7 @@ def _scores(input: Any) -> Any:
 
 def _class_weight(x: Any, weight: Any) -> Any:
     shape = (x.shape[_class_axis(x)],)
-    return _of_shape("weight", weight if weight is None else _floating(weight), shape, "a factor for each class")
+    return of_shape("weight", weight if weight is None else _floating(weight), shape, "a factor for each class")
 
 
 def _over_classes(x: Any, weight: Any) -> Any:
@@ -501,10 +535,10 @@ def _loss_of_classes(
     """Return the loss of log-probabilities for the numbers of classes."""
     _check_classes(x, target)
     ignored = target == ignore_index
-    some = bool(np.any(_numbers_of(ignored)))
+    some = bool(np.any(numbers_of(ignored)))
     if some:
         target = where(ignored, 0, target)
-    _refuse_other_classes(_numbers_of(target), x.shape[_class_axis(x)])  # here too, for an error in the user's terms
+    _refuse_other_classes(numbers_of(target), x.shape[_class_axis(x)])  # here too, for an error in the user's terms
     loss = _nll(x, target)
     share = None if weight is None else getitem(weight, target)
     if share is not None:
@@ -525,9 +559,9 @@ def _class_errors() -> list[ErrorSample]:
         ErrorSample(x, t + 1, error=IndexingError, match="holds class 3 at .*did you mean target - 1"),
         ErrorSample(x, t - 1, error=IndexingError, match=r"holds class -1 at \[0\]"),
         ErrorSample(x, t.astype(float), error=DTypeError, match=r"convert it with \.astype\(int\)"),
-        ErrorSample(x, t[:, np.newaxis], error=ShapeError, match=r"Did you mean target\.reshape\(4\)"),
+        ErrorSample(x, t[:, np.newaxis], error=ShapeError, match=r"Did you mean \w+\.reshape\(4\)"),
         ErrorSample(x, t[:3], error=ShapeError, match=r"target should be \(4,\)"),
-        ErrorSample(np.ones((4, 5, 3)), np.zeros((4, 5), int), error=ShapeError, match=r"input\.moveaxis\(-1, 1\)"),
+        ErrorSample(np.ones((4, 5, 3)), np.zeros((4, 5), int), error=ShapeError, match=r"\w+\.moveaxis\(-1, 1\)"),
         ErrorSample(x, x.astype(int), error=DTypeError, match="a probability for each class"),
         ErrorSample(x.astype(int), t, error=DTypeError, match="are they swapped"),
         ErrorSample(np.ones(()), t, error=ShapeError, match="at least one class"),
@@ -573,9 +607,9 @@ def nll_loss(input: Any, target: Any, weight: Any = None, *, ignore_index: int =
     ArgumentError
         If there is no such reduction, or nothing to take the mean of.
     """
-    _check_reduction(reduction)
+    _warn_if_made_by("softmax", input, "log-probabilities", "use log_softmax")
     x = _scores(input)
-    return _loss_of_classes(x, _array(target), _class_weight(x, weight), ignore_index, reduction)
+    return _loss_of_classes(x, shaped(target), _class_weight(x, weight), ignore_index, reduction)
 
 
 @composite(
@@ -631,10 +665,10 @@ def cross_entropy(
     ArgumentError
         If another argument is not possible, or there is nothing to take the mean of.
     """
-    _check_reduction(reduction)
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError(f"label_smoothing={label_smoothing}, but expected a share from 0 to 1")
-    x, target = _scores(input), _array(target)
+    _warn_if_made_by("softmax", input, "scores before the softmax", "pass these")
+    x, target = _scores(input), shaped(target)
     weight = _class_weight(x, weight)
     log_probabilities = log_softmax(x, axis=_class_axis(x))
     if target.shape != x.shape or target.dtype.kind != "f":

@@ -9,37 +9,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc.errors import ArgumentError, DTypeError, IndexingError, ShapeError
-from tinygrad_bc.ops.elementwise import sqrt, where
+from tinygrad_bc.ops._arguments import Shape, first_of, numbers_of, of_shape, shaped
+from tinygrad_bc.ops.elementwise import _floating, sqrt, where
 from tinygrad_bc.ops.index import getitem
 from tinygrad_bc.ops.linalg import matmul
-from tinygrad_bc.ops.reduce import _floating, _var, mean
-from tinygrad_bc.ops.shape import _array, matrix_transpose, reshape
+from tinygrad_bc.ops.reduce import _var, mean
+from tinygrad_bc.ops.shape import matrix_transpose, reshape
 from tinygrad_bc.primitive import ErrorSample, Sample, composite, primitive
 from tinygrad_bc.record import Value
-
-Shape = tuple[int, ...]
-
-
-def _numbers_of(x: Any) -> Any:
-    """Return what a tensor or an array holds, to be looked at and not to be differentiated."""
-    return x._data if isinstance(x, Value) else x
-
-
-def _of_shape(name: str, x: Any, shape: Shape, what: str) -> Any:
-    """Return an optional argument as something that has a shape, which must be `shape`."""
-    if x is None:
-        return None
-    x = _array(x)
-    if x.shape != shape:
-        raise ShapeError(f"{name} must be of shape {shape}, {what}, and it is {x.shape}")
-    return x
-
-
-def _first(wrong: Any, numbers: Any) -> str:
-    """Return the first of the wrong numbers and where it is: ``7 at [2, 0]``."""
-    place = tuple(map(int, np.argwhere(wrong)[0]))
-    return f"{np.asarray(numbers)[place]}" + (f" at {list(place)}" if place else "")
-
 
 # --- linear maps ---------------------------------------------------------------------------------
 
@@ -59,8 +36,8 @@ def _inner_hint(x: Shape, weight: Shape) -> str:
         for x, weight in [((5, 3), (4, 3)), ((3,), (4, 3)), ((2, 5, 3), (4, 3)), ((0, 3), (4, 3)), ((5, 3), (3,))]
     ],
     error_samples=lambda: [
-        ErrorSample(np.ones((5, 3)), np.ones((3, 4)), error=ShapeError, match=r"did you mean weight\.T"),
-        ErrorSample(np.ones((3, 5)), np.ones((4, 3)), error=ShapeError, match=r"did you mean input\.T"),
+        ErrorSample(np.ones((5, 3)), np.ones((3, 4)), error=ShapeError, match=r"did you mean \w+\.T"),
+        ErrorSample(np.ones((3, 5)), np.ones((4, 3)), error=ShapeError, match=r"did you mean \w+\.T"),
         ErrorSample(np.ones((5, 3)), np.ones((2, 4, 3)), error=ShapeError, match="out_features, in_features"),
         ErrorSample(np.ones(()), np.ones((4, 3)), error=ShapeError, match="at least one axis"),
         ErrorSample(
@@ -90,7 +67,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     ShapeError
         If the shapes do not fit together.
     """
-    x, weight = _array(input), _array(weight)
+    x, weight = shaped(input), shaped(weight)
     if weight.ndim not in (1, 2):
         raise ShapeError(f"weight must be (out_features, in_features), or (in_features,), and it is {weight.shape}")
     if x.ndim == 0:
@@ -100,7 +77,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
             f"input has {x.shape[-1]} features (axis {x.ndim - 1}), but weight wants {weight.shape[-1]} in_features "
             f"(axis {weight.ndim - 1})" + _inner_hint(x.shape, weight.shape)
         )
-    bias = _of_shape("bias", bias, weight.shape[:-1], "a number for each output")
+    bias = of_shape("bias", bias, weight.shape[:-1], "a number for each output")
     y = matmul(x, matrix_transpose(weight) if weight.ndim == 2 else weight)
     return y if bias is None else y + bias
 
@@ -144,7 +121,7 @@ def _check_variance(variance: Any, eps: float) -> None:
         )
 
 
-def _scaled(y: Any, weight: Any, bias: Any) -> Any:
+def _scaled_and_shifted(y: Any, weight: Any, bias: Any) -> Any:
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
 
@@ -188,9 +165,9 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
         raise ShapeError(
             f"normalized_shape={shape} must be the lengths of the last axes of input: {x.shape[-1:]} for the last alone"
         )
-    weight = _of_shape("weight", weight, shape, "which is normalized_shape")
-    bias = _of_shape("bias", bias, shape, "which is normalized_shape")
-    return _scaled(_standardize(x, axis=tuple(range(-len(shape), 0)), eps=float(eps)), weight, bias)
+    weight = of_shape("weight", weight, shape, "which is normalized_shape")
+    bias = of_shape("bias", bias, shape, "which is normalized_shape")
+    return _scaled_and_shifted(_standardize(x, axis=tuple(range(-len(shape), 0)), eps=float(eps)), weight, bias)
 
 
 def _updated(name: str, running: Any, new: Any, momentum: float) -> None:
@@ -200,7 +177,7 @@ def _updated(name: str, running: Any, new: Any, momentum: float) -> None:
             f"{name} is updated in place when training=True, so it must be a tensor or an array of floating-point "
             "numbers"
         )
-    total = (1 - momentum) * _numbers_of(running) + momentum * new
+    total = (1 - momentum) * numbers_of(running) + momentum * new
     if isinstance(running, Value):
         running.data = total
     else:
@@ -275,38 +252,35 @@ def batch_norm(
     _check_batch(x, running_mean, running_var, training)
     channels = x.shape[-1 if x.ndim == 1 else 1]
     for name, given in (("running_mean", running_mean), ("running_var", running_var)):
-        _of_shape(name, given, (channels,), "a number for each channel")
+        of_shape(name, given, (channels,), "a number for each channel")
     column = (channels, *(1,) * (x.ndim - 2))
     scale, shift = (
         given if given is None else reshape(given, column)
         for given in (
-            _of_shape("weight", weight, (channels,), "a number for each channel"),
-            _of_shape("bias", bias, (channels,), "a number for each channel"),
+            of_shape("weight", weight, (channels,), "a number for each channel"),
+            of_shape("bias", bias, (channels,), "a number for each channel"),
         )
     )
     if not training:
-        _check_variance(_numbers_of(_array(running_var)), eps)
+        _check_variance(numbers_of(shaped(running_var)), eps)
         y = (x - reshape(running_mean, column)) / sqrt(reshape(running_var, column) + eps)
-        return _scaled(y, scale, shift)
+        return _scaled_and_shifted(y, scale, shift)
     if 0 in x.shape:
-        return _scaled(x, scale, shift)  # an empty batch says nothing about mean and variance
+        return _scaled_and_shifted(x, scale, shift)  # an empty batch says nothing about mean and variance
     others = (0, *range(2, x.ndim))
     y = _standardize(x, axis=others, eps=float(eps))
     if running_mean is not None:
-        _updated("running_mean", running_mean, mean.forward(_numbers_of(x), axis=others), momentum)
+        _updated("running_mean", running_mean, mean.forward(numbers_of(x), axis=others), momentum)
     if running_var is not None:
-        _updated("running_var", running_var, _var.forward(_numbers_of(x), axis=others, correction=1), momentum)
-    return _scaled(y, scale, shift)
+        _updated("running_var", running_var, _var.forward(numbers_of(x), axis=others, correction=1), momentum)
+    return _scaled_and_shifted(y, scale, shift)
 
 
 # --- lookup --------------------------------------------------------------------------------------
 
 
 @primitive(
-    name="without_gradient",
-    formula="constant({x})",
-    vjps=None,
-    samples=lambda rng: [Sample(rng.normal(size=(2, 3)))],
+    name="without_gradient", formula="constant({x})", vjps=None, samples=lambda rng: [Sample(rng.normal(size=(2, 3)))]
 )
 def _without_gradient(x: Any) -> Any:
     """Return `x` unchanged. It counts as a constant."""
@@ -325,11 +299,11 @@ def _check_indices(indices: Any, rows: int) -> None:
             f"input must hold the numbers of rows, which are integers, and it is {indices.dtype}: "
             "convert it with .astype(int), or check the order of the arguments, embedding(input, weight)"
         )
-    numbers = _numbers_of(indices)
+    numbers = numbers_of(indices)
     wrong = (numbers < 0) | (numbers >= rows)
     if np.any(wrong):
         raise IndexingError(
-            f"input holds {_first(wrong, numbers)}, and weight has {rows} rows, numbered 0 to {rows - 1}"
+            f"input holds {first_of(wrong, numbers)}, and weight has {rows} rows, numbered 0 to {rows - 1}"
         )
 
 
@@ -388,9 +362,11 @@ def embedding(
             "max_norm, scale_grad_by_freq and sparse are not offered. For max_norm, rescale the rows of weight inside "
             "no_grad() before the lookup"
         )
-    indices, weight = _array(input), _array(weight)
+    indices, weight = shaped(input), shaped(weight)
     if weight.ndim != 2:
-        raise ShapeError(f"weight must be (rows, features), and it is {weight.shape}")
+        raise ShapeError(
+            f"weight must be (rows, features), and it is {weight.shape}. Are they swapped? The order is (input, weight)"
+        )
     _check_indices(indices, weight.shape[0])
     rows = getitem(weight, indices)
     if padding_idx is None:

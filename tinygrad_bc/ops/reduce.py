@@ -1,112 +1,56 @@
-"""Operations along axes: sums, products, means and norms, extremes, running sums and products, softmax."""
+"""Operations along axes: sums, means, spreads, products, extremes, running sums and products, softmax."""
 
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, ShapeError
-from tinygrad_bc.ops.elementwise import abs, astype, equal, exp, maximum, minimum, not_equal, sign, where
-from tinygrad_bc.ops.shape import _broadcast_to, concatenate, permute, reshape
-from tinygrad_bc.primitive import COUNTERPARTS, Composite, ErrorSample, Primitive, Sample, composite, primitive
-from tinygrad_bc.record import Value, as_array
-
-Shape = tuple[int, ...]
-Axis = int | Shape | None
+from tinygrad_bc.errors import ArgumentError, DTypeError, ShapeError
+from tinygrad_bc.ops._arguments import Shape, counted_axes, counted_axis, counterparts, floats, skip
+from tinygrad_bc.ops.elementwise import _converted, equal, exp, maximum, minimum, where
+from tinygrad_bc.ops.shape import _broadcast_to, _inverse, _or_flat, concatenate, permute, reshape
+from tinygrad_bc.primitive import ErrorSample, Primitive, Sample, composite, primitive
+from tinygrad_bc.record import Value
+from tinygrad_bc.samples import untied, wrong_axes, wrong_axis
 
 # --- axes ----------------------------------------------------------------------------------------
 
 
-def _axes(axis: Any) -> Axis:
-    """Return axes as NumPy takes them: None, an integer, or a tuple; a list is as good as a tuple."""
-    if isinstance(axis, tuple | list):
-        axes = tuple(map(_axis, axis))
-        return axes[0] if len(axes) == 1 else axes  # NumPy knows axis 0 of an array without axes, but not (0,)
-    return None if axis is None else _axis(axis)
+def _over(axis: Any, ndim: int) -> Shape:
+    """Return the axes to reduce, all by default, counted from the front; of a number none, for it has none."""
+    return tuple(range(ndim)) if axis is None else counted_axes(axis, ndim)[:ndim]
 
 
-def _axis(axis: Any) -> int:
-    """Return one axis."""
-    if axis is None:
-        raise ShapeError("axis=None: say along which axis (PyTorch's dim); the last one is axis=-1")
-    try:
-        return operator.index(axis)
-    except TypeError:
-        raise ShapeError(f"{axis!r} is not an axis: an integer is expected here") from None
+def _kept(x: Any, axis: Any) -> Shape:
+    """Return the shape of `x` with the reduced axes as 1, as ``keepdims=True`` would leave it."""
+    reduced = _over(axis, x.ndim)
+    return tuple(1 if i in reduced else n for i, n in enumerate(x.shape))
 
 
-def _axis_mistake(shape: Shape, *, axis: Any, **others: Any) -> str:
-    """Say what is wrong with an axis for an array of `shape`; '' if nothing is."""
-    if axis is None:
-        return ""
-    rank = len(shape) or 1  # an array without axes may be reduced along 0 and -1, as in NumPy and PyTorch
-    axes = axis if isinstance(axis, tuple | list) else (axis,)
-    for i in axes:
-        if not -rank <= i < rank:
-            axes_of_x = f"the axes {', '.join(map(str, range(rank)))}" if shape else "no axes"
-            return f"axis {i} is out of bounds: shape {shape} has {axes_of_x}"
-    places = [i % rank for i in axes]
-    twice = next((i for i in places if places.count(i) > 1), None)
-    return "" if twice is None else f"axis {twice} appears more than once in axis={axis}"
-
-
-def _kept(shape: Shape, axis: Any) -> Shape:
-    """Return `shape` with the reduced axes as 1, as ``keepdims=True`` would leave it."""
-    if axis is None or not shape:
-        return (1,) * len(shape)
-    axes = axis if isinstance(axis, tuple | list) else (axis,)
-    reduced = {i % len(shape) for i in axes}
-    return tuple(1 if i in reduced else n for i, n in enumerate(shape))
-
-
-def _count(shape: Shape, axis: Any) -> int:
+def _count(x: Any, axis: Any) -> int:
     """Return how many elements go into each element of the result."""
-    if axis is None:
-        return math.prod(shape)
-    return math.prod(n for n, kept in zip(shape, _kept((2,) * len(shape), axis), strict=True) if kept == 1)
-
-
-def _checked_count(x: Any, axis: Any) -> int:
-    """Return how many elements go into each element of the result, if there are such axes."""
-    shape = np.shape(x)
-    if mistake := _axis_mistake(shape, axis=axis):
-        raise ShapeError(mistake)
-    return _count(shape, axis)
+    return math.prod(x.shape if axis is None else [x.shape[i] for i in _over(axis, x.ndim)])
 
 
 def _unreduced(y: Any, x: Any, axis: Any) -> Any:
     """Return a reduced array with the reduced axes of `x` as 1, so that it broadcasts against `x`."""
-    return y if axis is None else reshape(y, _kept(x.shape, axis))
+    return y if axis is None else reshape(y, _kept(x, axis))
 
 
-def _spread(g: Any, x: Any, axis: Any) -> Any:
+def _broadcast_back(g: Any, x: Any, axis: Any) -> Any:
     """Return a reduced array over the shape that it was reduced from."""
     return _broadcast_to(_unreduced(g, x, axis), shape=x.shape)
 
 
 def _reduce(ufunc: np.ufunc, x: Any, axis: Any, keepdims: Any, **options: Any) -> Any:
     """Reduce by a NumPy ufunc."""
-    return ufunc.reduce(x, axis=_axes(axis), keepdims=keepdims, **options)
+    return ufunc.reduce(x, axis=_over(axis, np.ndim(x)), keepdims=keepdims, **options)
 
 
 # --- element types -------------------------------------------------------------------------------
-
-
-def _floating(x: Any, dtype: Any = None) -> Any:
-    """Return `x`, a tensor or anything array_like, with `dtype` or at least some floating-point type."""
-    x = _converted(x, dtype)
-    return x if x.dtype.kind == "f" else astype(x, np.float64)
-
-
-def _converted(x: Any, dtype: Any) -> Any:
-    """Return `x`, a tensor or anything array_like, with `dtype` if one is given."""
-    if not isinstance(x, Value):
-        x = as_array(x)
-    return x if dtype is None else astype(x, dtype)
 
 
 def _refuse_truncation(x: Any, dtype: Any) -> None:
@@ -121,8 +65,8 @@ def _refuse_truncation(x: Any, dtype: Any) -> None:
 # --- samples -------------------------------------------------------------------------------------
 
 
-def _samples(rng: np.random.Generator) -> list[Sample]:
-    x = rng.permutation(24).reshape(2, 3, 4) / 7.0  # no two elements near each other: max has no ties
+def _reductions(rng: np.random.Generator) -> list[Sample]:
+    x = untied(rng, 2, 3, 4)
     return [
         Sample(x),
         Sample(x, axis=1),
@@ -140,7 +84,7 @@ def _samples(rng: np.random.Generator) -> list[Sample]:
 
 
 def _summable(rng: np.random.Generator) -> list[Sample]:
-    return [*_samples(rng), Sample(np.ones((3, 0)), axis=1), Sample(np.ones((3, 0)))]
+    return [*_reductions(rng), Sample(np.ones((3, 0)), axis=1), Sample(np.ones((3, 0)))]
 
 
 def _along_one_axis(rng: np.random.Generator) -> list[Sample]:
@@ -156,33 +100,14 @@ def _along_one_axis(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-def _errors() -> list[ErrorSample]:
-    return [
-        ErrorSample(
-            np.ones((2, 3)), axis=2, error=ShapeError, match=r"axis 2 is out of bounds: shape .* the axes 0, 1"
-        ),
-        ErrorSample(np.ones((2, 3)), axis=(0, -3), error=ShapeError, match="axis -3 is out of bounds"),
-        ErrorSample(np.ones((2, 3)), axis=[0, -2], error=ShapeError, match="axis 0 appears more than once"),
-        ErrorSample(np.ones((2, 3)), axis="rows", error=ShapeError, match="'rows' is not an axis"),
-    ]
-
-
-def _single_axis_errors() -> list[ErrorSample]:
-    return [
-        ErrorSample(np.ones((2, 3)), axis=2, error=ShapeError, match="axis 2 is out of bounds"),
-        ErrorSample(np.ones((2, 3)), axis=(0, 1), error=ShapeError, match=r"\(0, 1\) is not an axis: an integer"),
-    ]
-
-
 # --- sums and means ------------------------------------------------------------------------------
 
 
 @primitive(
     formula="sum({x})",
-    vjps=[lambda g, y, x, axis, keepdims, dtype: _spread(g, x, axis)],
+    vjps=[lambda g, y, x, axis, keepdims, dtype: _broadcast_back(g, x, axis)],
     samples=_summable,
-    error_samples=_errors,
-    diagnose=_axis_mistake,
+    error_samples=wrong_axes,
 )
 def sum(x: Any, *, axis: Any = None, keepdims: Any = False, dtype: Any = None) -> Any:
     """Sum over the given axes, all by default.
@@ -215,13 +140,12 @@ def sum(x: Any, *, axis: Any = None, keepdims: Any = False, dtype: Any = None) -
 
 @primitive(
     formula="mean({x})",
-    vjps=[lambda g, y, x, axis, keepdims, dtype: _spread(g / _count(x.shape, axis), x, axis)],
-    samples=_samples,
+    vjps=[lambda g, y, x, axis, keepdims, dtype: _broadcast_back(g / _count(x, axis), x, axis)],
+    samples=_reductions,
     error_samples=lambda: [
-        *_errors(),
+        *wrong_axes(),
         ErrorSample(np.ones((3, 0)), axis=1, error=ShapeError, match="mean of no elements"),
     ],
-    diagnose=_axis_mistake,
 )
 def mean(x: Any, *, axis: Any = None, keepdims: Any = False, dtype: Any = None) -> Any:
     """Arithmetic mean over the given axes, all by default; of integers in float64.
@@ -240,20 +164,20 @@ def mean(x: Any, *, axis: Any = None, keepdims: Any = False, dtype: Any = None) 
     if dtype is not None and np.dtype(dtype).kind != "f":
         raise DTypeError(f"dtype={np.dtype(dtype)}: a mean is not an integer. Leave it out, or name a float type")
     if x.dtype == np.float16 and x.size:
-        return np.mean(x, axis=_axes(axis), keepdims=keepdims, dtype=dtype)  # which adds up in float32
+        return np.mean(x, axis=_over(axis, x.ndim), keepdims=keepdims, dtype=dtype)  # which adds up in float32
     # A third of the time of np.mean, which gets here too, by way of several Python functions.
     try:
         total = np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
     except (TypeError, ValueError):
         total = _reduce(np.add, x, axis, keepdims, dtype=dtype)
-    count = _count(x.shape, axis)
+    count = _count(x, axis)
     if count == 0 and total.size:
         raise ShapeError("the mean of no elements is 0 / 0: an axis to be averaged has length 0")
     return total / (count or 1)
 
 
 def _var_vjp(g: Any, y: Any, x: Any, axis: Any, correction: float, keepdims: bool) -> Any:
-    scale = 2 / (_count(x.shape, axis) - correction)
+    scale = 2 / (_count(x, axis) - correction)
     return _unreduced(g, x, axis) * (scale * (x - mean(x, axis=axis, keepdims=True)))
 
 
@@ -261,7 +185,7 @@ def _std_vjp(g: Any, y: Any, x: Any, axis: Any, correction: float, keepdims: boo
     # Where all elements are equal there is no derivative; 0 stands for it, as in PyTorch.
     deviation = x - mean(x, axis=axis, keepdims=True)
     relative = deviation / _unreduced(where(y == 0, np.inf, y), x, axis)
-    return _unreduced(g, x, axis) * (relative / (_count(x.shape, axis) - correction))
+    return _unreduced(g, x, axis) * (relative / (_count(x, axis) - correction))
 
 
 def _spreads(rng: np.random.Generator) -> list[Sample]:
@@ -279,16 +203,15 @@ def _spreads(rng: np.random.Generator) -> list[Sample]:
 
 def _no_freedom() -> list[ErrorSample]:
     return [
-        *_errors(),
+        *wrong_axes(),
         ErrorSample(np.ones((3, 1)), axis=1, error=ShapeError, match=r"1 element.* correction=1 .*pass correction=0"),
         ErrorSample(np.ones(2), correction=2.5, error=ShapeError, match="2 elements"),
         ErrorSample(np.ones(0), correction=0, error=ShapeError, match="0 elements"),
     ]
 
 
-def _check_freedom(x: Any, axis: Any, correction: float) -> None:
+def _check_freedom(count: int, correction: float) -> None:
     """Refuse a division by zero, which NumPy and PyTorch answer with a warning and NaN."""
-    count = _checked_count(x, axis)
     if count - correction <= 0:
         raise ShapeError(
             f"the spread of {count} element{'s' if count != 1 else ''} with correction={correction} would be "
@@ -297,30 +220,18 @@ def _check_freedom(x: Any, axis: Any, correction: float) -> None:
         )
 
 
-@primitive(
-    name="var",
-    formula="var({x})",
-    vjps=[_var_vjp],
-    samples=_spreads,
-    error_samples=_no_freedom,
-    diagnose=_axis_mistake,
-)
+@primitive(name="var", formula="var({x})", vjps=[_var_vjp], samples=_spreads, error_samples=_no_freedom)
 def _var(x: Any, *, axis: Any = None, correction: float = 1, keepdims: Any = False) -> Any:
-    _check_freedom(x, axis := _axes(axis), correction)
-    return np.var(x, axis=axis, ddof=correction, keepdims=keepdims)
+    x = np.asarray(x)
+    _check_freedom(_count(x, axis), correction)
+    return np.var(x, axis=_over(axis, x.ndim), ddof=correction, keepdims=keepdims)
 
 
-@primitive(
-    name="std",
-    formula="std({x})",
-    vjps=[_std_vjp],
-    samples=_spreads,
-    error_samples=_no_freedom,
-    diagnose=_axis_mistake,
-)
+@primitive(name="std", formula="std({x})", vjps=[_std_vjp], samples=_spreads, error_samples=_no_freedom)
 def _std(x: Any, *, axis: Any = None, correction: float = 1, keepdims: Any = False) -> Any:
-    _check_freedom(x, axis := _axes(axis), correction)
-    return np.std(x, axis=axis, ddof=correction, keepdims=keepdims)
+    x = np.asarray(x)
+    _check_freedom(_count(x, axis), correction)
+    return np.std(x, axis=_over(axis, x.ndim), ddof=correction, keepdims=keepdims)
 
 
 def _arguments_of_spread(axis: Any, unbiased: Any, keepdims: Any, correction: Any) -> dict[str, Any]:
@@ -376,13 +287,13 @@ def _truths(rng: np.random.Generator) -> list[Sample]:
     return [Sample(x), Sample(x, axis=1), Sample(x * 1.0, axis=(0, 1), keepdims=True), Sample(np.ones((3, 0)), axis=1)]
 
 
-@primitive(formula="all({x})", vjps=None, samples=_truths, error_samples=_errors, diagnose=_axis_mistake)
+@primitive(formula="all({x})", vjps=None, samples=_truths, error_samples=wrong_axes)
 def all(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Whether all elements over the given axes are true, that is, not zero."""
     return _reduce(np.logical_and, x, axis, keepdims)
 
 
-@primitive(formula="any({x})", vjps=None, samples=_truths, error_samples=_errors, diagnose=_axis_mistake)
+@primitive(formula="any({x})", vjps=None, samples=_truths, error_samples=wrong_axes)
 def any(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Whether at least one element over the given axes is true, that is, not zero."""
     return _reduce(np.logical_or, x, axis, keepdims)
@@ -391,9 +302,8 @@ def any(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 # --- extremes ------------------------------------------------------------------------------------
 
 
-def _nothing(shape_of_x: Shape, *, axis: Any, **others: Any) -> str:
-    empty = "there is nothing to choose from: an axis has length 0" if 0 in shape_of_x else ""
-    return _axis_mistake(shape_of_x, axis=axis) or empty
+def _nothing(shape_of_x: Shape, **metadata: Any) -> str:
+    return "there is nothing to choose from: an axis has length 0" if 0 in shape_of_x else ""
 
 
 def _with_nothing(errors: Callable[[], list[ErrorSample]]) -> Callable[[], list[ErrorSample]]:
@@ -405,7 +315,7 @@ def _with_nothing(errors: Callable[[], list[ErrorSample]]) -> Callable[[], list[
 
 
 def _positions(rng: np.random.Generator) -> list[Sample]:
-    x = rng.permutation(24).reshape(2, 3, 4) / 7.0
+    x = untied(rng, 2, 3, 4)
     return [
         Sample(x),
         Sample(x, axis=1),
@@ -417,27 +327,19 @@ def _positions(rng: np.random.Generator) -> list[Sample]:
 
 
 @primitive(
-    formula="argmax({x})",
-    vjps=None,
-    samples=_positions,
-    error_samples=_with_nothing(_single_axis_errors),
-    diagnose=_nothing,
+    formula="argmax({x})", vjps=None, samples=_positions, error_samples=_with_nothing(wrong_axis), diagnose=_nothing
 )
 def argmax(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Position of the largest element along an axis, the first one of several; or in the flattened array."""
-    return np.argmax(x, axis=None if axis is None else _axis(axis), keepdims=keepdims)
+    return np.argmax(x, axis=None if axis is None else counted_axis(axis, np.ndim(x)), keepdims=keepdims)
 
 
 @primitive(
-    formula="argmin({x})",
-    vjps=None,
-    samples=_positions,
-    error_samples=_with_nothing(_single_axis_errors),
-    diagnose=_nothing,
+    formula="argmin({x})", vjps=None, samples=_positions, error_samples=_with_nothing(wrong_axis), diagnose=_nothing
 )
 def argmin(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     """Position of the smallest element along an axis, the first one of several; or in the flattened array."""
-    return np.argmin(x, axis=None if axis is None else _axis(axis), keepdims=keepdims)
+    return np.argmin(x, axis=None if axis is None else counted_axis(axis, np.ndim(x)), keepdims=keepdims)
 
 
 def _extreme_vjp(position: Primitive, g: Any, y: Any, x: Any, axis: Any, ties: str) -> Any:
@@ -452,9 +354,9 @@ def _extreme_vjp(position: Primitive, g: Any, y: Any, x: Any, axis: Any, ties: s
 
 
 def _extremes(rng: np.random.Generator) -> list[Sample]:
-    x = _samples(rng)[0].inputs[0]
+    x = untied(rng, 2, 3, 4)
     return [
-        *_samples(rng),
+        *_reductions(rng),
         Sample(x, axis=1, ties="first"),
         Sample(x, axis=-1, keepdims=True, ties="first"),
         Sample(np.array(1.5), axis=0, ties="first"),
@@ -466,7 +368,7 @@ def _extremes(rng: np.random.Generator) -> list[Sample]:
     formula="max({x})",
     vjps=[lambda g, y, x, axis, keepdims, ties: _extreme_vjp(argmax, g, y, x, axis, ties)],
     samples=_extremes,
-    error_samples=_with_nothing(_errors),
+    error_samples=_with_nothing(wrong_axes),
     diagnose=_nothing,
 )
 def _max(x: Any, *, axis: Any = None, keepdims: Any = False, ties: str = "shared") -> Any:
@@ -478,7 +380,7 @@ def _max(x: Any, *, axis: Any = None, keepdims: Any = False, ties: str = "shared
     formula="min({x})",
     vjps=[lambda g, y, x, axis, keepdims, ties: _extreme_vjp(argmin, g, y, x, axis, ties)],
     samples=_extremes,
-    error_samples=_with_nothing(_errors),
+    error_samples=_with_nothing(wrong_axes),
     diagnose=_nothing,
 )
 def _min(x: Any, *, axis: Any = None, keepdims: Any = False, ties: str = "shared") -> Any:
@@ -498,7 +400,7 @@ def _pair_mistakes() -> list[ErrorSample]:
         ErrorSample(np.ones((2, 3)), (0, 1), error=ShapeError, match=r"axis=\(0, 1\)"),
         ErrorSample(np.ones((2, 3)), dim=0, axis=0, error=ArgumentError, match="Give one"),
         ErrorSample(np.ones((2, 3)), np.ones(3), axis=0, error=ArgumentError, match="two arrays"),
-        ErrorSample(np.ones((2, 3)), np.ones(2), error=ShapeError, match="axis -1 has 2 against 3"),
+        ErrorSample(np.ones((2, 3)), np.ones(2), error=ShapeError, match="axis -1 has . against ."),
         ErrorSample(np.ones((0, 3)), dim=0, error=ShapeError, match="nothing to choose from"),
     ]
 
@@ -523,7 +425,7 @@ def max(
     ArgumentError
         If arguments of two of these forms are mixed.
     """
-    return _chosen(_max, argmax, maximum, x, dim, keepdim, other, axis, keepdims)
+    return _chosen((_max, argmax, maximum), x, dim, other, axis, keepdim or keepdims)
 
 
 @composite(formula="min(x)", error_samples=_pair_mistakes)
@@ -531,31 +433,22 @@ def min(
     x: Any, dim: Any = None, keepdim: Any = False, *, other: Any = None, axis: Any = None, keepdims: Any = False
 ) -> Any:
     """Smallest element of an array, along an axis, or of two arrays: with the forms of `max`."""
-    return _chosen(_min, argmin, minimum, x, dim, keepdim, other, axis, keepdims)
+    return _chosen((_min, argmin, minimum), x, dim, other, axis, keepdim or keepdims)
 
 
-def _chosen(
-    extreme: Primitive,
-    position: Primitive,
-    pairwise: Primitive,
-    x: Any,
-    dim: Any,
-    keepdim: Any,
-    other: Any,
-    axis: Any,
-    keepdims: Any,
-) -> Any:
+def _chosen(ops: tuple[Primitive, Primitive, Primitive], x: Any, dim: Any, other: Any, axis: Any, keep: Any) -> Any:
     """Sort out the forms of `max` and `min`."""
+    extreme, position, pairwise = ops
     if isinstance(dim, Value | np.ndarray):
         dim, other = None, dim
     if other is not None:
-        if dim is not None or axis is not None or keepdim or keepdims:
+        if dim is not None or axis is not None or keep:
             raise ArgumentError("of two arrays, the extreme is taken element by element, and there is no axis to name")
         if isinstance(x, int | float):
             raise ArgumentError(f"the first argument is an array. A number also goes with {pairwise.name}({x}, array)")
         return pairwise(x, other)
     if dim is None:
-        return extreme(x, axis=axis, keepdims=keepdim or keepdims)
+        return extreme(x, axis=axis, keepdims=keep)
     if axis is not None:
         raise ArgumentError("dim= is for values and indices along one axis, axis= for the values alone. Give one")
     if isinstance(dim, tuple | list):
@@ -563,8 +456,8 @@ def _chosen(
             f"dim={dim}: there are indices along one axis only. For values over several write axis={tuple(dim)}; "
             f"to compare with a list of numbers, {pairwise.name}"
         )
-    where_from = {"axis": _axis(dim), "keepdims": keepdim or keepdims}
-    return ValuesAndIndices(extreme(x, ties="first", **where_from), position(x, **where_from))
+    dim = counted_axis(dim, np.ndim(x))
+    return ValuesAndIndices(extreme(x, axis=dim, keepdims=keep, ties="first"), position(x, axis=dim, keepdims=keep))
 
 
 @composite(formula="max(x)")
@@ -582,30 +475,25 @@ def amin(x: Any, axis: Any = None, keepdims: Any = False) -> Any:
 # --- running sums and products, and the product --------------------------------------------------
 
 
-def _cumsum_vjp(g: Any, y: Any, x: Any, axis: int, reverse: bool) -> Any:
-    return _cumsum(g, axis=axis, reverse=not reverse)
-
-
 @primitive(
     name="cumsum",
     formula="cumsum({x})",
-    vjps=[_cumsum_vjp],
+    vjps=[lambda g, y, x, axis, reverse: _cumsum(g, axis=axis, reverse=not reverse)],
     samples=lambda rng: [*_along_one_axis(rng), Sample(rng.normal(size=(3, 2)), axis=0, reverse=True)],
-    error_samples=_single_axis_errors,
-    diagnose=_axis_mistake,
+    error_samples=wrong_axis,
 )
 def _cumsum(x: Any, *, axis: Any, reverse: bool = False) -> Any:
+    axis = counted_axis(axis, x.ndim)
     if reverse:
         return np.flip(np.cumsum(np.flip(x, axis), axis), axis)
-    return np.cumsum(x, _axis(axis))
+    return np.cumsum(x, axis)
 
 
 def _shifted(z: Any, first: float, axis: int) -> Any:
     """Return `z` moved one place along an axis, with `first` at the beginning and without the last element."""
     axis %= z.ndim
-    before = (slice(None),) * axis
     start = (*z.shape[:axis], 1 if z.shape[axis] else 0, *z.shape[axis + 1 :])
-    return concatenate([np.full(start, first, z.dtype), z[(*before, slice(None, -1))]], axis)
+    return concatenate([np.full(start, first, z.dtype), z[(*skip(axis), slice(None, -1))]], axis)
 
 
 def _recurrence_a_vjp(g: Any, y: Any, a: Any, b: Any, axis: int, reverse: bool) -> Any:
@@ -656,11 +544,10 @@ def _with_zeros(rng: np.random.Generator) -> list[Sample]:
     formula="cumprod({x})",
     vjps=[_cumprod_vjp],
     samples=lambda rng: [*_along_one_axis(rng), *_with_zeros(rng)],
-    error_samples=_single_axis_errors,
-    diagnose=_axis_mistake,
+    error_samples=wrong_axis,
 )
 def _cumprod(x: Any, *, axis: Any) -> Any:
-    return np.cumprod(x, _axis(axis))
+    return np.cumprod(x, counted_axis(axis, x.ndim))
 
 
 def _running(op: Primitive, x: Any, axis: Any, dtype: Any) -> Any:
@@ -692,13 +579,12 @@ def _product_before(x: Any) -> Any:
 
 def _prod_vjp(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     # The product of all other elements, as what is before times what is after: y / x would be 0 / 0 at zeros.
-    kept_shape = _kept((2,) * x.ndim, axis)
-    kept = [i for i, n in enumerate(kept_shape) if n == 2]
-    order = kept + [i for i, n in enumerate(kept_shape) if n == 1]
-    moved = permute(x, order)
-    rows = reshape(moved, (*(x.shape[i] for i in kept), _count(x.shape, axis)))
+    reduced = _over(axis, x.ndim)
+    kept = tuple(i for i in range(x.ndim) if i not in reduced)
+    moved = permute(x, kept + reduced)
+    rows = reshape(moved, (*(x.shape[i] for i in kept), _count(x, axis)))
     others = _product_before(rows) * _product_before(rows[..., ::-1])[..., ::-1]
-    others = permute(reshape(others, moved.shape), [order.index(i) for i in range(x.ndim)])
+    others = permute(reshape(others, moved.shape), _inverse(kept + reduced))
     return _unreduced(g, x, axis) * others
 
 
@@ -707,8 +593,7 @@ def _prod_vjp(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     formula="prod({x})",
     vjps=[_prod_vjp],
     samples=lambda rng: [*_summable(rng), *_with_zeros(rng), Sample(_with_zeros(rng)[0].inputs[0])],
-    error_samples=_errors,
-    diagnose=_axis_mistake,
+    error_samples=wrong_axes,
 )
 def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     return _reduce(np.multiply, x, axis, keepdims)
@@ -731,16 +616,16 @@ def _logsumexp_vjp(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 @primitive(
     formula="logsumexp({x})",
     vjps=[_logsumexp_vjp],
-    samples=lambda rng: [Sample(*s.inputs, **{"axis": None, **s.params}) for s in _samples(rng)],
-    error_samples=_errors,
-    diagnose=_axis_mistake,
+    samples=lambda rng: [Sample(*s.inputs, **{"axis": None, **s.params}) for s in _reductions(rng)],
+    error_samples=wrong_axes,
 )
 def logsumexp(x: Any, *, axis: Any, keepdims: Any = False) -> Any:
     """``log(sum(exp(x)))`` over the given axes, without overflow; −∞ where there is nothing to sum.
 
     Where all summands are −∞ the gradient is 0.
     """
-    x, axis = _floating(x), _axes(axis)
+    x = np.asarray(floats(x))
+    axis = _over(axis, x.ndim)
     largest = np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
     largest = np.where(np.isfinite(largest), largest, 0)
     # log(0) is −∞, which is meant; and exp overflows only beside an infinity.
@@ -758,34 +643,24 @@ def _large(rng: np.random.Generator) -> list[Sample]:
     return [*_along_one_axis(rng), Sample(np.array(0.5), axis=0), Sample(np.array([1e4, 1e4 + 1, -1e4]), axis=0)]
 
 
-@primitive(
-    name="softmax",
-    formula="softmax({x})",
-    vjps=[_softmax_vjp],
-    samples=_large,
-    error_samples=_single_axis_errors,
-    diagnose=_axis_mistake,
-)
+@primitive(name="softmax", formula="softmax({x})", vjps=[_softmax_vjp], samples=_large, error_samples=wrong_axis)
 def _softmax(x: Any, *, axis: Any) -> Any:
-    x, axis = _floating(x), _axis(axis)
+    x = np.asarray(floats(x))
+    axis = counted_axis(axis, x.ndim)
     weights = np.exp(x - np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf))
     return weights / np.add.reduce(weights, axis=axis, keepdims=True)
-
-
-def _log_softmax_vjp(g: Any, y: Any, x: Any, axis: int) -> Any:
-    return g - exp(y) * sum(g, axis=axis, keepdims=True)
 
 
 @primitive(
     name="log_softmax",
     formula="log_softmax({x})",
-    vjps=[_log_softmax_vjp],
+    vjps=[lambda g, y, x, axis: g - exp(y) * sum(g, axis=axis, keepdims=True)],
     samples=_large,
-    error_samples=_single_axis_errors,
-    diagnose=_axis_mistake,
+    error_samples=wrong_axis,
 )
 def _log_softmax(x: Any, *, axis: Any) -> Any:
-    x, axis = _floating(x), _axis(axis)
+    x = np.asarray(floats(x))
+    axis = counted_axis(axis, x.ndim)
     below = x - np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
     with np.errstate(divide="ignore"):  # a sum of no elements, which is subtracted from none
         return below - np.log(np.add.reduce(np.exp(below), axis=axis, keepdims=True))
@@ -803,192 +678,33 @@ def log_softmax(x: Any, axis: Any, *, dtype: Any = None) -> Any:
     return _log_softmax(_converted(x, dtype), axis=axis)
 
 
-# --- norms ---------------------------------------------------------------------------------------
-
-
-def _vector_norm_vjp(g: Any, y: Any, x: Any, ord: float, axis: Any, keepdims: bool) -> Any:
-    # dy/dx = sign(u)·|u|^(ord − 1)  with  u = x / y, in which nothing overflows. Where y is 0, u becomes 0
-    # and with it the derivative, of every order: at the zero vector there is none.
-    u = x / _unreduced(where(y == 0, np.inf, y), x, axis)
-    even = ord > 0 and ord % 2 == 0  # then it is a polynomial, with derivatives at 0 too
-    slope = u ** (ord - 1) if even else sign(u) * where(u == 0, 1.0, abs(u)) ** (ord - 1)
-    return _unreduced(g, x, axis) * slope
-
-
-def _norms(rng: np.random.Generator) -> list[Sample]:
-    x = rng.normal(size=(2, 3, 2))
-    x += np.copysign(0.2, x)
-    return [
-        Sample(x),
-        Sample(x, axis=1),
-        Sample(x, axis=(0, 2), keepdims=True),
-        Sample(x, axis=[0, 1], ord=3.0),
-        *(Sample(x[0], axis=-1, ord=ord) for ord in (0.5, 1.0, 1.5, 4.0, 5.5, -1.0, -2.5)),
-        Sample(np.array(-1.5)),
-        Sample(np.ones((2, 0)), axis=1),
-        Sample(np.ones((0, 2)), axis=1, ord=3.0),
-        Sample(np.array([0.0, 2.0, 0.0, -1.0])),
-        Sample(np.array([0.0, 2.0, 0.0, -1.0]), ord=3.5),
-    ]
-
-
-@primitive(
-    name="vector_norm",
-    formula="‖{x}‖",
-    vjps=[_vector_norm_vjp],
-    samples=_norms,
-    error_samples=_errors,
-    diagnose=_axis_mistake,
-)
-def _vector_norm(x: Any, *, ord: float = 2.0, axis: Any = None, keepdims: Any = False) -> Any:
-    axis = _axes(axis)
-    sizes = np.abs(x)
-    # Divided by a power of two near the element that counts most, no power overflows or vanishes; nothing is rounded.
-    leading, start = (np.minimum, np.inf) if ord < 0 else (np.maximum, 0.0)
-    leader = leading.reduce(sizes, axis=axis, keepdims=True, initial=start)
-    scale = np.ldexp(np.ones_like(leader), np.frexp(leader)[1] - 1)
-    with np.errstate(divide="ignore"):  # a zero to a negative power: the norm is 0
-        total = np.add.reduce((sizes / scale) ** ord, axis=axis, keepdims=keepdims)
-    return total ** (1 / ord) * scale.reshape(np.shape(total))
-
-
-def _norm_samples(rng: np.random.Generator) -> list[Sample]:
-    x = rng.permutation(12).reshape(3, 4) / 5 + 0.1
-    return [
-        Sample(x, ord, **more)
-        for ord in (0, 1, np.inf, -np.inf, 2, 2.5)
-        for more in ({}, {"axis": 1}, {"axis": (0, 1), "keepdims": True})
-    ]
-
-
-def _norm_mistakes() -> list[ErrorSample]:
-    return [
-        ErrorSample(np.ones((2, 0)), np.inf, axis=1, error=ShapeError, match="no norm of order inf of no elements"),
-        ErrorSample(np.ones((2, 0)), -1, axis=[1], error=ShapeError, match="no norm of order -1.0 of no elements"),
-        ErrorSample(np.ones((2, 0)), -1, axis=2, error=ShapeError, match="axis 2 is out of bounds"),
-        ErrorSample(np.ones((2, 3)), "nuc", error=ArgumentError, match="'nuc'"),
-    ]
-
-
-@composite(
-    formula="sum(|x|^ord)^(1/ord)",
-    samples=_norm_samples,
-    error_samples=_norm_mistakes,
-    numpy=[np.linalg.vector_norm],
-)
-def vector_norm(x: Any, ord: Any = 2, axis: Any = None, keepdims: Any = False, *, dtype: Any = None) -> Any:
-    """Norm of vectors: ``sum(|x|^ord)^(1/ord)`` over the given axes, all by default.
-
-    Parameters
-    ----------
-    x : array_like
-        The vectors. Several axes, or all, count as one vector.
-    ord : float
-        The order: any number. Order 0 counts the elements that are not zero, ∞ is the largest absolute value,
-        −∞ the smallest.
-    axis : int, tuple or list of int, optional
-        The axes along which the vectors lie.
-    keepdims : bool
-        Whether these axes remain, with length 1.
-    dtype : optional
-        What to convert to before.
-
-    Raises
-    ------
-    ShapeError
-        If there is no such axis, or no element where the order is infinite or negative.
-
-    Notes
-    -----
-    At the zero vector, where no norm has a derivative, the gradient is 0. Entries as large as 1e300 or as small
-    as 1e-300 neither overflow nor vanish.
-    """
-    if not isinstance(ord, int | float | np.number):
-        raise ArgumentError(f"ord={ord!r}: the order of a vector's norm is a number. linalg.norm has those of matrices")
-    ord, x, axis = float(ord), _floating(x, dtype), _axes(axis)
-    if (ord < 0 or ord == math.inf) and _checked_count(x, axis) == 0:
-        raise ShapeError(f"there is no norm of order {ord} of no elements: an axis has length 0")
-    if ord == 0:
-        return astype(sum(not_equal(x, 0.0), axis=axis, keepdims=keepdims), x.dtype)
-    if math.isinf(ord):
-        return (_max if ord > 0 else _min)(abs(x), axis=axis, keepdims=keepdims)
-    return _vector_norm(x, ord=ord, axis=axis, keepdims=keepdims)
-
-
-@composite(
-    formula="sum(|x|^p)^(1/p)",
-    error_samples=lambda: [
-        ErrorSample(np.ones((2, 3)), "frobenius", error=ArgumentError, match="'frobenius'"),
-        ErrorSample(
-            np.ones((2, 3, 4)), axis=(0, 1, 2), error=ShapeError, match="'fro' is the norm of a vector or matr"
-        ),
-    ],
-)
-def norm(x: Any, p: Any = "fro", axis: Any = None, keepdims: Any = False, *, dtype: Any = None) -> Any:
-    """Norm as by ``torch.norm``: over the given axes, all by default, of order `p`, by default 2.
-
-    ``p="fro"``, the Frobenius norm of a matrix, is another name for 2; ``p="nuc"`` is the sum of the singular values.
-    For numbers, which count everything as vectors, see `vector_norm`.
-    """
-    if p == "fro":
-        if isinstance(axis, tuple | list) and len(axis) > 2:
-            raise ShapeError(f"'fro' is the norm of a vector or matrix, not along {len(axis)} axes. For those, p=2")
-        p = 2
-    if isinstance(p, str):
-        from tinygrad_bc.ops.linalg import matrix_norm  # which is made of what is declared here
-
-        return matrix_norm(x, p, (-2, -1) if axis is None else axis, keepdims, dtype=dtype)
-    return vector_norm(x, p, axis, keepdims, dtype=dtype)
-
-
 # --- NumPy's functions, with NumPy's arguments ---------------------------------------------------
 
 
-def _as_in_numpy(numpys: str, ours: Callable[..., Any], order: str) -> Callable[..., Any]:
-    """Return our function with the arguments of NumPy's of that name, which stand in this order, and no others."""
-    names = order.split()
-
-    def call(a: Any, *args: Any, **kwargs: Any) -> Any:
-        given = {**dict(zip(names, args)), **kwargs}
-        if given.get("out") is None:
-            given.pop("out", None)
-        for name in given:
-            if name == "out" or name not in names:
-                raise GradientError(f"np.{numpys}({name}=...) of a tensor is not recorded: leave {name} out")
-        return ours(a, **given)
-
-    return call
-
-
-def _or_flattened(function: Composite) -> Callable[..., Any]:
-    def call(a: Any, axis: Any = None, dtype: Any = None) -> Any:
-        return function(reshape(a, -1), 0, dtype=dtype) if axis is None else function(a, axis, dtype=dtype)
-
-    return call
-
-
-def _with_ddof(function: Composite) -> Callable[..., Any]:
-    def call(a: Any, axis: Any = None, dtype: Any = None, ddof: Any = 0, keepdims: Any = False) -> Any:
-        return function(_converted(a, dtype), axis, keepdims=keepdims, correction=ddof)
-
-    return call
-
-
-_IN_NUMPY: list[tuple[Any, Callable[..., Any], str]] = [
-    (np.sum, sum, "axis dtype out keepdims"),
-    (np.mean, mean, "axis dtype out keepdims"),
-    (np.prod, prod, "axis dtype out keepdims"),
-    (np.var, _with_ddof(var), "axis dtype out ddof keepdims"),
-    (np.std, _with_ddof(std), "axis dtype out ddof keepdims"),
-    (np.max, amax, "axis out keepdims"),
-    (np.amax, amax, "axis out keepdims"),
-    (np.min, amin, "axis out keepdims"),
-    (np.amin, amin, "axis out keepdims"),
-    (np.argmax, argmax, "axis out keepdims"),
-    (np.argmin, argmin, "axis out keepdims"),
-    (np.all, all, "axis out keepdims"),
-    (np.any, any, "axis out keepdims"),
-    (np.cumsum, _or_flattened(cumsum), "axis dtype out"),
-    (np.cumprod, _or_flattened(cumprod), "axis dtype out"),
-]
-COUNTERPARTS.update({numpys: _as_in_numpy(numpys.__name__, ours, order) for numpys, ours, order in _IN_NUMPY})
+counterparts(
+    {
+        np.sum: lambda a, axis=None, dtype=None, out=None, keepdims=False: sum(
+            a, axis=axis, keepdims=keepdims, dtype=dtype
+        ),
+        np.mean: lambda a, axis=None, dtype=None, out=None, keepdims=False: mean(
+            a, axis=axis, keepdims=keepdims, dtype=dtype
+        ),
+        np.prod: lambda a, axis=None, dtype=None, out=None, keepdims=False: prod(a, axis, keepdims, dtype=dtype),
+        np.var: lambda a, axis=None, dtype=None, out=None, ddof=0, keepdims=False: var(
+            _converted(a, dtype), axis, keepdims=keepdims, correction=ddof
+        ),
+        np.std: lambda a, axis=None, dtype=None, out=None, ddof=0, keepdims=False: std(
+            _converted(a, dtype), axis, keepdims=keepdims, correction=ddof
+        ),
+        np.max: lambda a, axis=None, out=None, keepdims=False: amax(a, axis, keepdims),
+        np.amax: lambda a, axis=None, out=None, keepdims=False: amax(a, axis, keepdims),
+        np.min: lambda a, axis=None, out=None, keepdims=False: amin(a, axis, keepdims),
+        np.amin: lambda a, axis=None, out=None, keepdims=False: amin(a, axis, keepdims),
+        np.argmax: lambda a, axis=None, out=None, *, keepdims=False: argmax(a, axis=axis, keepdims=keepdims),
+        np.argmin: lambda a, axis=None, out=None, *, keepdims=False: argmin(a, axis=axis, keepdims=keepdims),
+        np.all: lambda a, axis=None, out=None, keepdims=False: all(a, axis=axis, keepdims=keepdims),
+        np.any: lambda a, axis=None, out=None, keepdims=False: any(a, axis=axis, keepdims=keepdims),
+        np.cumsum: lambda a, axis=None, dtype=None, out=None: cumsum(*_or_flat(a, axis), dtype=dtype),
+        np.cumprod: lambda a, axis=None, dtype=None, out=None: cumprod(*_or_flat(a, axis), dtype=dtype),
+    }
+)

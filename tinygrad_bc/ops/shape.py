@@ -2,105 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
+import itertools
 import math
-import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.diagnosis import call_error, shapes_disagree
-from tinygrad_bc.errors import DTypeError, GradientError, ShapeError, TinygradError
-from tinygrad_bc.primitive import COUNTERPARTS, EachInput, ErrorSample, Sample, composite, primitive
-from tinygrad_bc.record import Value, as_array
-
-Shape = tuple[int, ...]
-
-
-# --- arguments -----------------------------------------------------------------------------------
-
-
-def _array(x: Any) -> Any:
-    """Return `x` if it has a shape, otherwise (a number, a list) as an array."""
-    return x if isinstance(x, Value | np.ndarray | np.generic) else as_array(x)
-
-
-def _integer(x: Any) -> int:
-    try:
-        return operator.index(x)
-    except TypeError:
-        raise DTypeError(f"axes, lengths and counts must be integers, got {x!r}") from None
-
-
-def _as_tuple(several: Any, named: Any = None) -> Shape:
-    """Return ``(3, 4)`` for each way of writing it: ``f(3, 4)``, ``f((3, 4))`` and, as `named`, ``f(shape=(3, 4))``."""
-    if named is not None:
-        several = (*several, named)
-    if len(several) == 1 and isinstance(several[0], tuple | list | range | np.ndarray):
-        several = several[0]
-    return tuple(map(_integer, several))
-
-
-def _axes_in_words(count: int) -> str:
-    return "1 axis" if count == 1 else f"{count} axes"
-
-
-def _axes_mistake(axes: Shape, ndim: int) -> str:
-    """Say which axis does not exist or is named twice; '' if none."""
-    count = max(ndim, 1)  # a number without axes counts as having one, as in PyTorch
-    for axis in axes:
-        if not -count <= axis < count:
-            return f"axis {axis} is out of bounds: the array has {_axes_in_words(ndim)}, so use {-count} to {count - 1}"
-    counted = [axis % count for axis in axes]
-    twice = [axis for axis in counted if counted.count(axis) > 1]
-    return f"{axes} names axis {twice[0]} twice" if twice else ""
-
-
-def _axis(axis: Any, ndim: int) -> int:
-    """Return an axis counted from the front."""
-    return _axes((_integer(axis),), ndim)[0]
-
-
-def _axes(axes: Any, ndim: int) -> Shape:
-    """Return one axis or several, each counted from the front, none of them twice."""
-    given = _as_tuple((axes,))
-    if mistake := _axes_mistake(given, ndim):
-        raise ShapeError(mistake)
-    return tuple(axis % max(ndim, 1) for axis in given)
-
-
-def _before(axis: int) -> tuple[slice, ...]:
-    """Return the part of an index that skips the axes before `axis`."""
-    return (slice(None),) * axis
-
-
-def _counterpart(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare what runs when a NumPy function is called on a tensor; arguments it does not take are refused."""
-
-    def declare(adapter: Callable[..., Any]) -> Callable[..., Any]:
-        signature = inspect.signature(adapter)
-        title, takes = f"np.{function.__name__}", ", ".join(signature.parameters)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError:
-                refused: Exception = GradientError(
-                    f"of a tensor only {title}({takes}) is recorded; where no gradient is wanted, pass t.detach().data"
-                )
-            else:
-                try:
-                    return adapter(*args, **kwargs)
-                except (TinygradError, ValueError, IndexError) as error:
-                    refused = error
-            raise call_error(title, list(signature.parameters), args, kwargs, refused) from None
-
-        COUNTERPARTS[function] = call
-        return adapter
-
-    return declare
-
+from tinygrad_bc.diagnosis import shapes_disagree
+from tinygrad_bc.errors import DTypeError, ShapeError
+from tinygrad_bc.ops._arguments import (
+    Shape,
+    as_tuple,
+    axes_in_words,
+    axes_mistake,
+    counted_axes,
+    counted_axis,
+    counterparts,
+    integer,
+    shaped,
+    skip,
+)
+from tinygrad_bc.primitive import EachInput, ErrorSample, Sample, composite, primitive
+from tinygrad_bc.record import Value
 
 # --- another shape -------------------------------------------------------------------------------
 
@@ -116,14 +40,10 @@ def _reshape_hint(shape_of_x: Shape, *, shape: Shape) -> str:
     return f"{size} elements do not divide into {shape}"
 
 
-def _reshape_vjp(g: Any, y: Any, x: Any, shape: Shape) -> Any:
-    return _reshape(g, shape=x.shape)
-
-
 @primitive(
     name="reshape",
     formula="reshape({x}, {shape})",
-    vjps=[_reshape_vjp],
+    vjps=[lambda g, y, x, shape: _reshape(g, shape=x.shape)],
     samples=lambda rng: [
         Sample(rng.normal(size=(3, 4)), shape=(2, 6)),
         Sample(rng.normal(size=6), shape=(2, -1)),
@@ -143,12 +63,10 @@ def _reshape(x: Any, *, shape: Shape) -> Any:
     return np.reshape(x, shape)
 
 
-@composite(
-    error_samples=lambda: [ErrorSample(np.ones(6), (-2, 3), error=ShapeError, match="a length cannot be -2")],
-)
+@composite(error_samples=lambda: [ErrorSample(np.ones(6), (-2, 3), error=ShapeError, match="a length cannot be -2")])
 def reshape(x: Any, *sizes: int | Sequence[int], shape: Any = None) -> Any:
     """Return the elements in another shape: ``reshape(x, (3, -1))`` or ``reshape(x, 3, -1)``."""
-    lengths = _as_tuple(sizes, shape)
+    lengths = as_tuple(sizes, shape)
     if min(lengths, default=0) < -1:
         raise ShapeError(f"a length cannot be {min(lengths)}; the only negative number with a meaning is -1")
     return _reshape(x, shape=lengths)
@@ -161,16 +79,21 @@ view = reshape
     error_samples=lambda: [
         ErrorSample(np.ones((2, 3)), start_dim=3, error=ShapeError, match="axis 3 is out of bounds"),
         ErrorSample(np.ones((2, 3)), start_dim=1, end_dim=0, error=ShapeError, match="start_dim comes after end_dim"),
-    ],
+    ]
 )
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Make the axes from `start_dim` to `end_dim`, all by default, one axis. A number becomes an array of one."""
-    x = _array(x)
+    x = shaped(x)
     shape = x.shape or (1,)
-    start, end = _axis(start_dim, len(shape)), _axis(end_dim, len(shape))
+    start, end = counted_axis(start_dim, len(shape)), counted_axis(end_dim, len(shape))
     if start > end:
         raise ShapeError(f"start_dim comes after end_dim: they are the axes {start} and {end}")
     return _reshape(x, shape=(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+
+
+def _or_flat(x: Any, axis: Any) -> tuple[Any, Any]:
+    """Return an array and one of its axes: that of all elements in one if no axis is given."""
+    return (flatten(x), 0) if axis is None else (shaped(x), axis)
 
 
 @composite()
@@ -180,15 +103,15 @@ def ravel(x: Any) -> Any:
 
 
 @composite(
-    error_samples=lambda: [ErrorSample(np.ones((2, 1)), axis=2, error=ShapeError, match="axis 2 is out of bounds")],
+    error_samples=lambda: [ErrorSample(np.ones((2, 1)), axis=2, error=ShapeError, match="axis 2 is out of bounds")]
 )
 def squeeze(x: Any, axis: Any = None) -> Any:
     """Leave out axes of length 1: all of them, or those among the given ones. Other axes stay as they are.
 
     That is PyTorch's meaning. ``np.squeeze(t, axis)`` has NumPy's: an axis of another length is an error.
     """
-    x = _array(x)
-    chosen = range(x.ndim) if axis is None else _axes(axis, x.ndim)
+    x = shaped(x)
+    chosen = range(x.ndim) if axis is None else counted_axes(axis, x.ndim)
     return _reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in chosen))
 
 
@@ -198,9 +121,9 @@ def squeeze(x: Any, axis: Any = None) -> Any:
 )
 def unsqueeze(x: Any, axis: Any) -> Any:
     """Insert axes of length 1, one or several, at the given places in the result."""
-    x = _array(x)
-    ndim = x.ndim + len(_as_tuple((axis,)))
-    inserted = _axes(axis, ndim)
+    x = shaped(x)
+    ndim = x.ndim + len(as_tuple((axis,)))
+    inserted = counted_axes(axis, ndim)
     lengths = iter(x.shape)
     return _reshape(x, shape=tuple(1 if i in inserted else next(lengths) for i in range(ndim)))
 
@@ -215,20 +138,16 @@ def _inverse(dims: Shape) -> Shape:
     return tuple(int(i) for i in np.argsort([dim % len(dims) for dim in dims]))
 
 
-def _permute_vjp(g: Any, y: Any, x: Any, dims: Shape) -> Any:
-    return _permute(g, dims=_inverse(dims))
-
-
 def _permute_hint(shape_of_x: Shape, *, dims: Shape) -> str:
     if len(dims) != len(shape_of_x):
-        return f"{dims} names {_axes_in_words(len(dims))} of an array of {len(shape_of_x)}: name each of them once"
-    return _axes_mistake(dims, len(shape_of_x))
+        return f"{dims} names {axes_in_words(len(dims))} of an array of {len(shape_of_x)}: name each of them once"
+    return axes_mistake(dims, len(shape_of_x))
 
 
 @primitive(
     name="permute",
     formula="permute({x}, {dims})",
-    vjps=[_permute_vjp],
+    vjps=[lambda g, y, x, dims: _permute(g, dims=_inverse(dims))],
     samples=lambda rng: [
         Sample(rng.normal(size=(2, 3, 4)), dims=(2, 0, 1)),
         Sample(rng.normal(size=(2, 3, 4)), dims=(-1, 0, 1)),
@@ -237,7 +156,7 @@ def _permute_hint(shape_of_x: Shape, *, dims: Shape) -> str:
         Sample(rng.normal(size=(0, 3)), dims=(1, 0)),
     ],
     error_samples=lambda: [
-        ErrorSample(np.ones((2, 3)), dims=(0, 1, 2), error=ShapeError, match="names 3 axes of an array of 2"),
+        ErrorSample(np.ones((2, 3)), dims=(0, 1, 2), error=ShapeError, match="names 3 axes of an array of 2")
     ],
     diagnose=_permute_hint,
 )
@@ -249,15 +168,15 @@ def _permute(x: Any, *, dims: Shape) -> Any:
     error_samples=lambda: [
         ErrorSample(np.ones((2, 3)), (0, 0), error=ShapeError, match="names axis . twice"),
         ErrorSample(np.ones((2, 3)), (0, 2), error=ShapeError, match="axis 2 is out of bounds"),
-    ],
+    ]
 )
 def permute(x: Any, *axes: int | Sequence[int], dims: Any = None) -> Any:
     """Return the axes in another order: ``permute(x, (2, 0, 1))`` or ``permute(x, 2, 0, 1)``."""
-    return _permute(x, dims=_as_tuple(axes, dims))
+    return _permute(x, dims=as_tuple(axes, dims))
 
 
 @composite(
-    error_samples=lambda: [ErrorSample(np.ones((2, 3)), 0, 2, error=ShapeError, match="axis 2 is out of bounds")],
+    error_samples=lambda: [ErrorSample(np.ones((2, 3)), 0, 2, error=ShapeError, match="axis 2 is out of bounds")]
 )
 def transpose(x: Any, dim0: int, dim1: int) -> Any:
     """Swap two axes. For all axes in another order use `permute`; to reverse them, ``x.T``."""
@@ -265,7 +184,7 @@ def transpose(x: Any, dim0: int, dim1: int) -> Any:
 
 
 @composite(
-    error_samples=lambda: [ErrorSample(np.ones((2, 3)), 0, -3, error=ShapeError, match="axis -3 is out of bounds")],
+    error_samples=lambda: [ErrorSample(np.ones((2, 3)), 0, -3, error=ShapeError, match="axis -3 is out of bounds")]
 )
 def swapaxes(x: Any, axis0: int, axis1: int) -> Any:
     """Swap two axes: `transpose` by NumPy's name."""
@@ -276,8 +195,8 @@ swapdims = transpose
 
 
 def _swapped(x: Any, first: int, second: int) -> Any:
-    x = _array(x)
-    i, j = _axis(first, x.ndim), _axis(second, x.ndim)
+    x = shaped(x)
+    i, j = counted_axis(first, x.ndim), counted_axis(second, x.ndim)
     order = list(range(x.ndim))
     if order:
         order[i], order[j] = j, i
@@ -294,10 +213,10 @@ def _swapped(x: Any, first: int, second: int) -> Any:
 )
 def moveaxis(x: Any, source: Any, destination: Any) -> Any:
     """Move axes, one or several, to other places; the others stay in their order."""
-    x = _array(x)
-    moved, places = _axes(source, x.ndim), _axes(destination, x.ndim)
+    x = shaped(x)
+    moved, places = counted_axes(source, x.ndim), counted_axes(destination, x.ndim)
     if len(moved) != len(places):
-        raise ShapeError(f"{_axes_in_words(len(moved))} to move, but {len(places)} as destination: give one for each")
+        raise ShapeError(f"{axes_in_words(len(moved))} to move, but {len(places)} as destination: give one for each")
     at = dict(zip(places, moved))
     others = (axis for axis in range(x.ndim) if axis not in moved)
     return _permute(x, dims=tuple(at[i] if i in at else next(others) for i in range(x.ndim)))
@@ -306,14 +225,10 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Any:
 movedim = moveaxis
 
 
-def _transposed(g: Any, y: Any, x: Any) -> Any:
-    return matrix_transpose(g)
-
-
 # A matrix is transposed so often, in every product's derivative, that it has an operation of its own.
 @primitive(
     formula="{x}ᵀ",
-    vjps=[_transposed],
+    vjps=[lambda g, y, x: matrix_transpose(g)],
     samples=lambda rng: [Sample(rng.normal(size=(3, 4))), Sample(rng.normal(size=(2, 3, 4))), Sample(np.ones((0, 2)))],
     error_samples=lambda: [ErrorSample(np.ones(3), error=ShapeError, match="at least two axes")],
     diagnose=lambda x: "the last two axes are swapped, so at least two axes are needed",
@@ -324,14 +239,10 @@ def matrix_transpose(x: Any) -> Any:
     return x.mT
 
 
-def _flip_vjp(g: Any, y: Any, x: Any, dims: Shape) -> Any:
-    return _flip(g, dims=dims)
-
-
 @primitive(
     name="flip",
     formula="flip({x}, {dims})",
-    vjps=[_flip_vjp],
+    vjps=[lambda g, y, x, dims: _flip(g, dims=dims)],
     samples=lambda rng: [
         Sample(rng.normal(size=(2, 3, 4)), dims=(0, 2)),
         Sample(rng.normal(size=(3, 4)), dims=(-1,)),
@@ -348,27 +259,26 @@ def _flip(x: Any, *, dims: Shape) -> Any:
     error_samples=lambda: [
         ErrorSample(np.ones((2, 3)), dims=(0, -2), error=ShapeError, match="names axis . twice"),
         ErrorSample(np.ones((2, 3)), dims=2, error=ShapeError, match="axis 2 is out of bounds"),
-    ],
+    ]
 )
 def flip(x: Any, *axes: int | Sequence[int], dims: Any = None) -> Any:
     """Reverse the order of elements along the given axes: ``flip(x, (0, 1))`` or ``flip(x, 0, 1)``."""
     if not axes and dims is None:
         raise ShapeError("name the axes to reverse, for example 0; np.flip(x) reverses all")
-    x = _array(x)
-    reversed_axes = _axes(_as_tuple(axes, dims), x.ndim)
+    x = shaped(x)
+    reversed_axes = counted_axes(as_tuple(axes, dims), x.ndim)
     return _flip(x, dims=reversed_axes if x.ndim else ())
 
 
 def _flipped(x: Any, axis: int) -> Any:
-    x = _array(x)
+    x = shaped(x)
     if x.ndim <= axis:
-        raise ShapeError(f"an array of {_axes_in_words(x.ndim)} has no axis {axis} to reverse")
+        raise ShapeError(f"an array of {axes_in_words(x.ndim)} has no axis {axis} to reverse")
     return _flip(x, dims=(axis,))
 
 
 @composite(
-    numpy=[np.fliplr],
-    error_samples=lambda: [ErrorSample(np.ones(3), error=ShapeError, match="1 axis has no axis 1")],
+    numpy=[np.fliplr], error_samples=lambda: [ErrorSample(np.ones(3), error=ShapeError, match="1 axis has no axis 1")]
 )
 def fliplr(x: Any) -> Any:
     """Reverse the order of columns, that is, of axis 1."""
@@ -384,14 +294,10 @@ def flipud(x: Any) -> Any:
     return _flipped(x, 0)
 
 
-def _roll_vjp(g: Any, y: Any, x: Any, shifts: Shape, dims: Shape | None) -> Any:
-    return _roll(g, shifts=tuple(-shift for shift in shifts), dims=dims)
-
-
 @primitive(
     name="roll",
     formula="roll({x}, {shifts})",
-    vjps=[_roll_vjp],
+    vjps=[lambda g, y, x, shifts, dims: _roll(g, shifts=tuple(-shift for shift in shifts), dims=dims)],
     samples=lambda rng: [
         Sample(rng.normal(size=(3, 4)), shifts=(1,), dims=(0,)),
         Sample(rng.normal(size=(3, 4)), shifts=(-2, 5), dims=(0, -1)),
@@ -411,7 +317,7 @@ def _roll(x: Any, *, shifts: Shape, dims: Shape | None = None) -> Any:
         ErrorSample(np.ones((5, 5)), (2, 1), 0, error=ShapeError, match=r"2 shifts but 1 dims"),
         ErrorSample(np.ones(5), 0, 2, error=ShapeError, match="axis 2 is out of bounds"),
         ErrorSample(np.array(1.0), 0, 0, error=ShapeError, match="a number has no axis"),
-    ],
+    ]
 )
 def roll(x: Any, shifts: Any, dims: Any = None) -> Any:
     """Shift elements along axes; what leaves at one end enters at the other.
@@ -429,29 +335,25 @@ def roll(x: Any, shifts: Any, dims: Any = None) -> Any:
     ShapeError
         If an axis does not exist, or there are not as many shifts as axes.
     """
-    x, steps = _array(x), _as_tuple((shifts,))
+    x, steps = shaped(x), as_tuple((shifts,))
     if dims is None:
         if len(steps) != 1:
             raise ShapeError(f"{len(steps)} shifts but no dims: without dims, give one shift for all elements")
         return _roll(x, shifts=steps)
-    along = _as_tuple((dims,))
+    along = as_tuple((dims,))
     if len(along) != len(steps):
         raise ShapeError(f"{len(steps)} shifts but {len(along)} dims: give one shift for each axis")
     if x.ndim == 0:
         raise ShapeError("a number has no axis to roll along: leave out dims")
-    return _roll(x, shifts=steps, dims=tuple(_axis(axis, x.ndim) for axis in along))
+    return _roll(x, shifts=steps, dims=tuple(counted_axis(axis, x.ndim) for axis in along))
 
 
 # --- repeating, and its derivative: summing --------------------------------------------------------
 
 
-def _summed_back(g: Any, y: Any, x: Any, shape: Shape) -> Any:
-    return sum_to(g, shape=x.shape)
-
-
 def _broadcast_hint(shape_of_x: Shape, *, shape: Shape) -> str:
     if len(shape_of_x) > len(shape):
-        return f"{_axes_in_words(len(shape_of_x))} cannot be broadcast to {len(shape)}: {shape} must name them all"
+        return f"{axes_in_words(len(shape_of_x))} cannot be broadcast to {len(shape)}: {shape} must name them all"
     for axis in range(-1, -len(shape_of_x) - 1, -1):
         if shape_of_x[axis] not in (1, shape[axis]):
             return (
@@ -465,7 +367,7 @@ def _broadcast_hint(shape_of_x: Shape, *, shape: Shape) -> str:
 @primitive(
     name="broadcast_to",
     formula="broadcast({x}, {shape})",
-    vjps=[_summed_back],
+    vjps=[lambda g, y, x, shape: sum_to(g, shape=x.shape)],
     samples=lambda rng: [
         Sample(rng.normal(size=4), shape=(3, 4)),
         Sample(rng.normal(size=(3, 1)), shape=(2, 3, 4)),
@@ -492,7 +394,7 @@ def _broadcast_to(x: Any, *, shape: Shape) -> Any:
     error_samples=lambda: [
         ErrorSample(np.ones(3), (-1, 3), error=ShapeError, match="-1 keeps the length of an axis, but axis 0 is new"),
         ErrorSample(np.ones(3), (-2,), error=ShapeError, match="a length cannot be -2"),
-    ],
+    ]
 )
 def broadcast_to(x: Any, *sizes: int | Sequence[int], shape: Any = None) -> Any:
     """Repeat `x` along axes of length 1, and along new axes in front, to fill a shape.
@@ -509,7 +411,7 @@ def broadcast_to(x: Any, *sizes: int | Sequence[int], shape: Any = None) -> Any:
     ShapeError
         If an axis that is not of length 1 would get another length.
     """
-    x, lengths = _array(x), list(_as_tuple(sizes, shape))
+    x, lengths = shaped(x), list(as_tuple(sizes, shape))
     new = len(lengths) - x.ndim
     for axis, length in enumerate(lengths):
         if length >= 0:
@@ -528,13 +430,13 @@ expand = broadcast_to
 @composite()
 def expand_as(x: Any, other: Any) -> Any:
     """Repeat `x` to fill the shape of another array."""
-    return _broadcast_to(_array(x), shape=_array(other).shape)
+    return _broadcast_to(shaped(x), shape=shaped(other).shape)
 
 
 @composite()
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """Repeat each array to fill the shape that they broadcast to."""
-    arrays = [_array(x) for x in tensors]
+    arrays = [shaped(x) for x in tensors]
     shapes = [x.shape for x in arrays]
     if reason := shapes_disagree(shapes):
         raise ShapeError(reason)
@@ -545,13 +447,9 @@ def _sum_to_hint(shape_of_x: Shape, *, shape: Shape) -> str:
     return f"{shape} does not broadcast to {shape_of_x}, so there is nothing to sum back"
 
 
-def _broadcast_back(g: Any, y: Any, x: Any, shape: Shape) -> Any:
-    return _broadcast_to(g, shape=x.shape)
-
-
 @primitive(
     formula="sum_to({x}, {shape})",
-    vjps=[_broadcast_back],
+    vjps=[lambda g, y, x, shape: _broadcast_to(g, shape=x.shape)],
     samples=lambda rng: [
         Sample(rng.normal(size=(3, 4)), shape=(4,)),
         Sample(rng.normal(size=(2, 3, 4)), shape=(3, 1)),
@@ -609,15 +507,13 @@ def _refuse_negative(repeats: Shape) -> None:
         raise ShapeError(f"nothing can be repeated {min(repeats)} times: {repeats} must not be negative")
 
 
-@composite(
-    error_samples=lambda: [ErrorSample(np.ones(3), (2, -1), error=ShapeError, match="repeated -1 times")],
-)
+@composite(error_samples=lambda: [ErrorSample(np.ones(3), (2, -1), error=ShapeError, match="repeated -1 times")])
 def tile(x: Any, *repeats: int | Sequence[int], dims: Any = None) -> Any:
     """Put copies of the whole next to each other, so many along each axis: ``tile(x, (2, 3))`` or ``tile(x, 2, 3)``.
 
     With fewer numbers than axes they are for the last axes; with more, axes are added in front.
     """
-    counts = _as_tuple(repeats, dims)
+    counts = as_tuple(repeats, dims)
     _refuse_negative(counts)
     return _tile(x, repeats=counts)
 
@@ -626,17 +522,17 @@ def tile(x: Any, *repeats: int | Sequence[int], dims: Any = None) -> Any:
     error_samples=lambda: [
         ErrorSample(np.ones((2, 3)), 2, error=ShapeError, match=r"1 given for 2 axes.*repeat_interleave"),
         ErrorSample(np.ones(3), -1, error=ShapeError, match="repeated -1 times"),
-    ],
+    ]
 )
 def repeat(x: Any, *sizes: int | Sequence[int], repeats: Any = None) -> Any:
     """Put copies of the whole next to each other: `tile` with a number for every axis.
 
     That is PyTorch's meaning of ``x.repeat(2, 3)``. ``np.repeat(t, 2)`` has NumPy's, see `repeat_interleave`.
     """
-    x, counts = _array(x), _as_tuple(sizes, repeats)
+    x, counts = shaped(x), as_tuple(sizes, repeats)
     if len(counts) < x.ndim:
         raise ShapeError(
-            f"{len(counts)} given for {_axes_in_words(x.ndim)}: give a number for each, or use tile. To "
+            f"{len(counts)} given for {axes_in_words(x.ndim)}: give a number for each, or use tile. To "
             "repeat the elements one by one, as np.repeat does, use repeat_interleave"
         )
     _refuse_negative(counts)
@@ -668,15 +564,15 @@ def repeat_interleave(x: Any, repeats: Any, axis: Any = None) -> Any:
     axis : int, optional
         Along which axis. By default along one axis of all elements.
     """
-    x = flatten(x) if axis is None else _array(x)
-    place = _axis(-1 if axis is None else axis, x.ndim)
+    x, axis = _or_flat(x, axis)
+    place = counted_axis(axis, x.ndim)
     if x.ndim == 0:
         x = _reshape(x, shape=(1,))
-    counts = _as_tuple((repeats.tolist() if hasattr(repeats, "tolist") else repeats,))
+    counts = as_tuple((repeats.tolist() if hasattr(repeats, "tolist") else repeats,))
     if len(counts) not in (1, x.shape[place]):
         raise ShapeError(f"{len(counts)} numbers for an axis of length {x.shape[place]}: give one, or one for each")
     _refuse_negative(counts)
-    return x[(*_before(place), np.repeat(np.arange(x.shape[place]), counts))]
+    return x[(*skip(place), np.repeat(np.arange(x.shape[place]), counts))]
 
 
 # --- joining and cutting -------------------------------------------------------------------------
@@ -685,7 +581,7 @@ def repeat_interleave(x: Any, repeats: Any, axis: Any = None) -> Any:
 def _sequence(tensors: Any) -> list[Any]:
     if isinstance(tensors, Value | np.ndarray) or not isinstance(tensors, Iterable):
         raise DTypeError("expected a sequence of arrays or tensors to join, for example [a, b], and not a single one")
-    arrays = [_array(x) for x in tensors]
+    arrays = [shaped(x) for x in tensors]
     if not arrays:
         raise ShapeError("there is nothing to join, the sequence is empty")
     return arrays
@@ -693,7 +589,7 @@ def _sequence(tensors: Any) -> list[Any]:
 
 def _concatenate_vjp(i: int, g: Any, y: Any, *xs: Any, axis: int) -> Any:
     start = sum(x.shape[axis] for x in xs[:i])
-    return g[(*_before(axis % y.ndim), slice(start, start + xs[i].shape[axis]))]
+    return g[(*skip(axis % y.ndim), slice(start, start + xs[i].shape[axis]))]
 
 
 def _concatenate_hint(first: Shape, *others: Shape, axis: int) -> str:
@@ -702,11 +598,11 @@ def _concatenate_hint(first: Shape, *others: Shape, axis: int) -> str:
             return f"operand {number} is a number, without an axis to be joined along: use stack, or unsqueeze it"
         if len(shape) != len(first):
             return (
-                f"operand {number} has {_axes_in_words(len(shape))}, operand 1 has {len(first)}: they must have "
+                f"operand {number} has {axes_in_words(len(shape))}, operand 1 has {len(first)}: they must have "
                 "the same number of axes"
                 + (f". Did you mean `.unsqueeze({axis})`?" if abs(len(shape) - len(first)) == 1 else "")
             )
-    if mistake := _axes_mistake((axis,), len(first)):
+    if mistake := axes_mistake((axis,), len(first)):
         return mistake
     along = axis % len(first)
     for number, shape in enumerate(others, 2):
@@ -761,14 +657,14 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
     arrays = _sequence(tensors)
     if any(x.ndim != 1 for x in arrays):
         arrays = [x for x in arrays if x.shape != (0,)]
-    return _concatenate(*arrays, axis=_integer(axis))
+    return _concatenate(*arrays, axis=integer(axis))
 
 
 cat = concat = concatenate
 
 
 def _stack_vjp(i: int, g: Any, y: Any, *xs: Any, axis: int) -> Any:
-    return g[(*_before(axis % y.ndim), i)]
+    return g[(*skip(axis % y.ndim), i)]
 
 
 def _stack_hint(first: Shape, *others: Shape, axis: int) -> str:
@@ -778,7 +674,7 @@ def _stack_hint(first: Shape, *others: Shape, axis: int) -> str:
                 f"operand {number} has shape {shape}, operand 1 has {first}; to stack arrays along a new axis, all "
                 "shapes must be equal. To join along an axis that exists, use concatenate"
             )
-    return _axes_mistake((axis,), len(first) + 1)
+    return axes_mistake((axis,), len(first) + 1)
 
 
 @primitive(
@@ -804,7 +700,7 @@ def _stack(*xs: Any, axis: int = 0) -> Any:
 @composite()
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     """Join arrays of the same shape along a new axis."""
-    return _stack(*_sequence(tensors), axis=_integer(axis))
+    return _stack(*_sequence(tensors), axis=integer(axis))
 
 
 @composite()
@@ -821,29 +717,42 @@ def vstack(tensors: Sequence[Any]) -> Any:
     return _concatenate(*rows)
 
 
-def _pieces(x: Any, sizes: Sequence[int], axis: Any) -> tuple[Any, ...]:
-    """Cut into pieces of the given lengths."""
-    length = x.shape[_axis(axis, x.ndim)]
-    if min(sizes, default=0) < 0 or sum(sizes) != length:
-        raise ShapeError(
-            f"the sizes {tuple(sizes)} add up to {sum(sizes)}, but axis {axis} has length {length}"
-            if min(sizes, default=0) >= 0
-            else f"a piece cannot have length {min(sizes)}"
-        )
-    return _parts(x, [sum(sizes[:i]) for i in range(1, len(sizes))], axis)
-
-
-def _parts(x: Any, cuts: Sequence[int], axis: Any) -> tuple[Any, ...]:
-    """Cut at the given places."""
-    before = _before(_axis(axis, x.ndim))
-    return tuple(x[(*before, slice(start, stop))] for start, stop in zip([0, *cuts], [*cuts, None]))
-
-
-def _cuttable(x: Any) -> Any:
-    x = _array(x)
+def _along(x: Any, axis: Any) -> tuple[Any, int, int]:
+    """Return what is to be cut as an array, along which axis, counted from the front, and the length of that."""
+    x = shaped(x)
     if x.ndim == 0:
         raise ShapeError("a number has no axis to be cut along")
-    return x
+    place = counted_axis(axis, x.ndim)
+    return x, place, x.shape[place]
+
+
+def _parts(x: Any, cuts: Sequence[int], axis: int) -> tuple[Any, ...]:
+    """Cut at the given places."""
+    return tuple(x[(*skip(axis), slice(start, stop))] for start, stop in zip([0, *cuts], [*cuts, None]))
+
+
+def _pieces(x: Any, sizes: Sequence[int], axis: int) -> tuple[Any, ...]:
+    """Cut into pieces of the given lengths."""
+    if min(sizes, default=0) < 0:
+        raise ShapeError(f"a piece cannot have length {min(sizes)}")
+    if sum(sizes) != x.shape[axis]:
+        raise ShapeError(f"the sizes {tuple(sizes)} add up to {sum(sizes)}, but axis {axis} has length {x.shape[axis]}")
+    return _parts(x, list(itertools.accumulate(sizes))[:-1], axis)
+
+
+def _even_pieces(x: Any, size: int, axis: int) -> tuple[Any, ...]:
+    """Cut into pieces of one length, but for the last."""
+    length = x.shape[axis]
+    if size < 0 or (size == 0 and length):
+        raise ShapeError(f"axis {axis} of length {length} cannot be cut into pieces of length {size}")
+    return _parts(x, range(size, length, size) if size else (), axis)
+
+
+def _count_of_pieces(count: Any) -> int:
+    count = integer(count)
+    if count < 1:
+        raise ShapeError(f"the number of pieces must be at least 1, got {count}")
+    return count
 
 
 @composite(
@@ -852,7 +761,7 @@ def _cuttable(x: Any) -> Any:
         ErrorSample(np.ones(5), 0, error=ShapeError, match="pieces of length 0"),
         ErrorSample(np.ones(5), 2, axis=1, error=ShapeError, match="axis 1 is out of bounds"),
         ErrorSample(np.array(1.0), 1, error=ShapeError, match="a number has no axis"),
-    ],
+    ]
 )
 def split(x: Any, split_size_or_sections: Any, axis: int = 0) -> tuple[Any, ...]:
     """Cut into pieces along an axis.
@@ -875,96 +784,73 @@ def split(x: Any, split_size_or_sections: Any, axis: int = 0) -> tuple[Any, ...]
     ShapeError
         If the lengths do not add up to that of the axis, or the axis does not exist.
     """
-    x = _cuttable(x)
-    if not isinstance(split_size_or_sections, tuple | list | np.ndarray):
-        return _even_pieces(x, _integer(split_size_or_sections), axis)
-    return _pieces(x, _as_tuple((split_size_or_sections,)), axis)
-
-
-def _even_pieces(x: Any, size: int, axis: Any) -> tuple[Any, ...]:
-    length = x.shape[_axis(axis, x.ndim)]
-    if size < 0 or (size == 0 and length):
-        raise ShapeError(f"axis {axis} of length {length} cannot be cut into pieces of length {size}")
-    return _parts(x, range(size, length, size) if size else (), axis)
+    x, place, _ = _along(x, axis)
+    if isinstance(split_size_or_sections, tuple | list | np.ndarray):
+        return _pieces(x, as_tuple((split_size_or_sections,)), place)
+    return _even_pieces(x, integer(split_size_or_sections), place)
 
 
 @composite(
-    error_samples=lambda: [
-        ErrorSample(np.ones(5), [6, -1], error=ShapeError, match="a piece cannot have length -1"),
-    ],
+    error_samples=lambda: [ErrorSample(np.ones(5), [6, -1], error=ShapeError, match="a piece cannot have length -1")]
 )
 def split_with_sizes(x: Any, split_sizes: Sequence[int], axis: int = 0) -> tuple[Any, ...]:
     """Cut into pieces of the given lengths along an axis."""
-    return _pieces(_cuttable(x), _as_tuple((split_sizes,)), axis)
-
-
-def _refuse_no_pieces(count: int) -> None:
-    if count < 1:
-        raise ShapeError(f"the number of pieces must be at least 1, got {count}")
+    x, place, _ = _along(x, axis)
+    return _pieces(x, as_tuple((split_sizes,)), place)
 
 
 @composite(
     error_samples=lambda: [
-        ErrorSample(np.ones(5), 0, error=ShapeError, match="number of pieces must be at least 1, got 0"),
-    ],
+        ErrorSample(np.ones(5), 0, error=ShapeError, match="number of pieces must be at least 1, got 0")
+    ]
 )
 def chunk(x: Any, chunks: int, axis: int = 0) -> tuple[Any, ...]:
     """Cut into at most so many pieces along an axis, as long as each other but for the last.
 
     As in PyTorch there may be fewer: 6 elements in 4 chunks are 3 pieces of 2. `tensor_split` gives always as many.
     """
-    x, count = _cuttable(x), _integer(chunks)
-    _refuse_no_pieces(count)
-    length = x.shape[_axis(axis, x.ndim)]
-    return _even_pieces(x, -(-length // count), axis) if length else _pieces(x, (0,) * count, axis)
+    (x, place, length), count = _along(x, axis), _count_of_pieces(chunks)
+    return _even_pieces(x, -(-length // count), place) if length else _pieces(x, (0,) * count, place)
 
 
 @composite(
     error_samples=lambda: [
-        ErrorSample(np.ones(5), 0, error=ShapeError, match="number of pieces must be at least 1, got 0"),
-    ],
+        ErrorSample(np.ones(5), 0, error=ShapeError, match="number of pieces must be at least 1, got 0")
+    ]
 )
 def tensor_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Any, ...]:
     """Cut into so many pieces along an axis, or at the given places, like NumPy's `array_split`.
 
     The lengths of so many pieces differ by at most 1, the longer ones come first.
     """
-    x = _cuttable(x)
+    x, place, length = _along(x, axis)
     if isinstance(indices_or_sections, tuple | list | np.ndarray):
-        return _parts(x, _as_tuple((indices_or_sections,)), axis)
-    count = _integer(indices_or_sections)
-    _refuse_no_pieces(count)
-    short, longer = divmod(x.shape[_axis(axis, x.ndim)], count)
-    return _pieces(x, [short + 1] * longer + [short] * (count - longer), axis)
+        return _parts(x, as_tuple((indices_or_sections,)), place)
+    count = _count_of_pieces(indices_or_sections)
+    short, longer = divmod(length, count)
+    return _pieces(x, [short + 1] * longer + [short] * (count - longer), place)
 
 
-@composite(
-    error_samples=lambda: [ErrorSample(np.array(1.0), error=ShapeError, match="a number has no axis")],
-)
+@composite(error_samples=lambda: [ErrorSample(np.array(1.0), error=ShapeError, match="a number has no axis")])
 def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
     """Return the parts of `x` along an axis, without that axis."""
-    x = _cuttable(x)
-    place = _axis(axis, x.ndim)
-    return tuple(x[(*_before(place), i)] for i in range(x.shape[place]))
+    x, place, length = _along(x, axis)
+    return tuple(x[(*skip(place), i)] for i in range(length))
 
 
 # --- diagonals and triangles ---------------------------------------------------------------------
 
 
-def _diagonal_vjp(g: Any, y: Any, x: Any, offset: int, dim1: int, dim2: int) -> Any:
-    return _put_diagonal(g, offset=offset, dim1=dim1, dim2=dim2, shape=x.shape)
-
-
 def _two_axes(dim1: Any, dim2: Any, ndim: int) -> Shape:
     if ndim < 2:
-        raise ShapeError(f"a diagonal runs across two axes; the array has {_axes_in_words(ndim)}")
-    return _axes((dim1, dim2), ndim)
+        raise ShapeError(f"a diagonal runs across two axes; the array has {axes_in_words(ndim)}")
+    return counted_axes((dim1, dim2), ndim)
 
 
 @primitive(
     name="diagonal",
     formula="diagonal({x})",
-    vjps=[_diagonal_vjp],
+    vjps=[lambda g, y, x, offset, dim1, dim2: _put_diagonal(g, offset=offset, dim1=dim1, dim2=dim2, shape=x.shape)],
     samples=lambda rng: [
         Sample(rng.normal(size=(3, 4))),
         Sample(rng.normal(size=(3, 4)), offset=2),
@@ -978,14 +864,10 @@ def _diagonal(x: Any, *, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     return np.array(np.diagonal(x, offset, dim1, dim2))  # NumPy's view is read-only
 
 
-def _diagonal_of(g: Any, y: Any, x: Any, offset: int, dim1: int, dim2: int, shape: Shape) -> Any:
-    return _diagonal(g, offset=offset, dim1=dim1, dim2=dim2)
-
-
 @primitive(
     name="put_diagonal",
     formula="put {x} on the diagonal of zeros{shape}",
-    vjps=[_diagonal_of],
+    vjps=[lambda g, y, x, offset, dim1, dim2, shape: _diagonal(g, offset=offset, dim1=dim1, dim2=dim2)],
     samples=lambda rng: [
         Sample(rng.normal(size=3), shape=(3, 4)),
         Sample(rng.normal(size=2), offset=-1, shape=(3, 3)),
@@ -1005,27 +887,27 @@ def _put_diagonal(x: Any, *, offset: int = 0, dim1: int = 0, dim2: int = 1, shap
         ErrorSample(np.ones((2, 3)), dim1=1, dim2=-1, error=ShapeError, match="names axis . twice"),
         ErrorSample(np.ones((2, 3)), dim2=2, error=ShapeError, match="axis 2 is out of bounds"),
         ErrorSample(np.ones(3), error=ShapeError, match="across two axes; the array has 1 axis"),
-    ],
+    ]
 )
 def diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """Take the elements where the places along two axes differ by `offset`; they become the last axis."""
-    x = _array(x)
+    x = shaped(x)
     first, second = _two_axes(dim1, dim2, x.ndim)
-    return _diagonal(x, offset=_integer(offset), dim1=first, dim2=second)
+    return _diagonal(x, offset=integer(offset), dim1=first, dim2=second)
 
 
 @composite(
     error_samples=lambda: [
         ErrorSample(np.array(1.0), error=ShapeError, match="a number has no axis"),
         ErrorSample(np.ones(3), dim1=0, dim2=-2, error=ShapeError, match="names axis . twice"),
-    ],
+    ]
 )
 def diag_embed(x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
     """Put the last axis on the diagonal of square matrices of zeros, whose axes will be `dim1` and `dim2`."""
-    x = _array(x)
+    x = shaped(x)
     if x.ndim == 0:
         raise ShapeError("a number has no axis to be put on a diagonal")
-    return _embedded(x, _integer(offset), *_two_axes(dim1, dim2, x.ndim + 1))
+    return _embedded(x, integer(offset), *_two_axes(dim1, dim2, x.ndim + 1))
 
 
 def _embedded(x: Any, offset: int, dim1: int, dim2: int) -> Any:
@@ -1039,13 +921,13 @@ def _embedded(x: Any, offset: int, dim1: int, dim2: int) -> Any:
     error_samples=lambda: [
         ErrorSample(np.ones((1, 1, 1)), error=ShapeError, match="a vector or a matrix is expected, got 3 axes"),
         ErrorSample(np.array(1.0), error=ShapeError, match="a vector or a matrix is expected, got 0 axes"),
-    ],
+    ]
 )
 def diag(x: Any, diagonal: int = 0) -> Any:
     """Make a matrix with a given diagonal and zeros elsewhere, or take the diagonal of a matrix."""
-    x, offset = _array(x), _integer(diagonal)
+    x, offset = shaped(x), integer(diagonal)
     if x.ndim not in (1, 2):
-        raise ShapeError(f"a vector or a matrix is expected, got {_axes_in_words(x.ndim)}: see diag_embed and diagonal")
+        raise ShapeError(f"a vector or a matrix is expected, got {axes_in_words(x.ndim)}: see diag_embed and diagonal")
     return _embedded(x, offset, 0, 1) if x.ndim == 1 else _diagonal(x, offset=offset)
 
 
@@ -1065,140 +947,84 @@ def _not_matrices() -> list[ErrorSample]:
 
 def _refuse_vectors(x: Any) -> None:
     if np.ndim(x) < 2:
-        raise ShapeError(f"the last two axes are those of a matrix; the array has {_axes_in_words(np.ndim(x))}")
+        raise ShapeError(f"the last two axes are those of a matrix; the array has {axes_in_words(np.ndim(x))}")
 
 
-def _tril_vjp(g: Any, y: Any, x: Any, diagonal: int) -> Any:
-    return tril(g, diagonal=diagonal)
-
-
-@primitive(formula="tril({x})", vjps=[_tril_vjp], samples=_triangles, error_samples=_not_matrices)
+@primitive(
+    formula="tril({x})",
+    vjps=[lambda g, y, x, diagonal: tril(g, diagonal=diagonal)],
+    samples=_triangles,
+    error_samples=_not_matrices,
+)
 def tril(x: Any, *, diagonal: int = 0) -> Any:
     """Lower triangle of matrices: up to the `diagonal`-th diagonal, counted upwards; zeros elsewhere."""
     _refuse_vectors(x)
-    return np.tril(x, _integer(diagonal))
+    return np.tril(x, integer(diagonal))
 
 
-def _triu_vjp(g: Any, y: Any, x: Any, diagonal: int) -> Any:
-    return triu(g, diagonal=diagonal)
-
-
-@primitive(formula="triu({x})", vjps=[_triu_vjp], samples=_triangles, error_samples=_not_matrices)
+@primitive(
+    formula="triu({x})",
+    vjps=[lambda g, y, x, diagonal: triu(g, diagonal=diagonal)],
+    samples=_triangles,
+    error_samples=_not_matrices,
+)
 def triu(x: Any, *, diagonal: int = 0) -> Any:
     """Upper triangle of matrices: from the `diagonal`-th diagonal on, counted upwards; zeros elsewhere."""
     _refuse_vectors(x)
-    return np.triu(x, _integer(diagonal))
+    return np.triu(x, integer(diagonal))
 
 
 # --- NumPy's functions where arguments or meaning differ --------------------------------------------
 
-COUNTERPARTS.update({np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim})
 
-
-@_counterpart(np.reshape)
-def _numpy_reshape(a: Any, shape: Any) -> Any:
-    return reshape(a, shape)
-
-
-@_counterpart(np.ravel)
-def _numpy_ravel(a: Any) -> Any:
-    return ravel(a)
-
-
-@_counterpart(np.transpose)
-def _numpy_transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
-    return permute(a, range(a.ndim)[::-1] if axes is None else axes)
-
-
-@_counterpart(np.swapaxes)
-def _numpy_swapaxes(a: Any, axis1: int, axis2: int) -> Any:
-    return swapaxes(a, axis1, axis2)
-
-
-@_counterpart(np.squeeze)
 def _numpy_squeeze(a: Any, axis: Any = None) -> Any:
-    longer = [] if axis is None else [i for i in _axes(axis, a.ndim) if a.shape[i] != 1]
+    longer = [] if axis is None else [i for i in counted_axes(axis, a.ndim) if a.shape[i] != 1]
     if longer:
         raise ShapeError(f"axis {longer[0]} has length {a.shape[longer[0]]} and not 1; t.squeeze(axis) would leave it")
     return squeeze(a, axis)
 
 
-@_counterpart(np.broadcast_to)
-def _numpy_broadcast_to(array: Any, shape: Any) -> Any:
-    return broadcast_to(array, shape)
-
-
-@_counterpart(np.broadcast_arrays)
-def _numpy_broadcast_arrays(*args: Any) -> Any:
-    return broadcast_tensors(*args)
-
-
-@_counterpart(np.tile)
-def _numpy_tile(A: Any, reps: Any) -> Any:
-    return tile(A, reps)
-
-
-@_counterpart(np.flip)
-def _numpy_flip(m: Any, axis: Any = None) -> Any:
-    return flip(m, range(m.ndim) if axis is None else axis)
-
-
-@_counterpart(np.roll)
 def _numpy_roll(a: Any, shift: Any, axis: Any = None) -> Any:
     if axis is None:
-        return roll(a, sum(_as_tuple((shift,))))
+        return roll(a, sum(as_tuple((shift,))))
     shifts, axes = np.broadcast_arrays(shift, axis)
     return roll(a, shifts.ravel(), axes.ravel())
 
 
-@_counterpart(np.concatenate)
 def _numpy_concatenate(arrays: Any, axis: int | None = 0) -> Any:
-    return concatenate(list(map(flatten, arrays)) if axis is None else list(arrays), 0 if axis is None else axis)
+    return concatenate(list(map(flatten, arrays)), 0) if axis is None else concatenate(list(arrays), axis)
 
 
-@_counterpart(np.stack)
-def _numpy_stack(arrays: Any, axis: int = 0) -> Any:
-    return stack(list(arrays), axis)
-
-
-@_counterpart(np.hstack)
-def _numpy_hstack(tup: Any) -> Any:
-    return hstack(list(tup))
-
-
-@_counterpart(np.vstack)
-def _numpy_vstack(tup: Any) -> Any:
-    return vstack(list(tup))
-
-
-@_counterpart(np.array_split)
-def _numpy_array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    return list(tensor_split(ary, indices_or_sections, axis))
-
-
-@_counterpart(np.split)
 def _numpy_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    pieces = _numpy_array_split(ary, indices_or_sections, axis)
+    pieces = list(tensor_split(ary, indices_or_sections, axis))
     if not isinstance(indices_or_sections, tuple | list | np.ndarray) and len({p.shape for p in pieces}) > 1:
         raise ShapeError(f"{ary.shape[axis]} elements do not divide equally; np.array_split allows it")
     return pieces
 
 
-@_counterpart(np.diag)
-def _numpy_diag(v: Any, k: int = 0) -> Any:
-    return diag(v, k)
-
-
-@_counterpart(np.diagonal)
-def _numpy_diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    return diagonal(a, offset, axis1, axis2)
-
-
-@_counterpart(np.tril)
-def _numpy_tril(m: Any, k: int = 0) -> Any:
-    return tril(m, diagonal=k)
-
-
-@_counterpart(np.triu)
-def _numpy_triu(m: Any, k: int = 0) -> Any:
-    return triu(m, diagonal=k)
+counterparts(
+    {
+        np.shape: lambda a: a.shape,
+        np.ndim: lambda a: a.ndim,
+        np.reshape: lambda a, shape: reshape(a, shape),
+        np.ravel: lambda a: ravel(a),
+        np.transpose: lambda a, axes=None: permute(a, range(a.ndim)[::-1] if axes is None else axes),
+        np.swapaxes: lambda a, axis1, axis2: swapaxes(a, axis1, axis2),
+        np.squeeze: _numpy_squeeze,
+        np.broadcast_to: lambda array, shape: broadcast_to(array, shape),
+        np.broadcast_arrays: lambda *args: broadcast_tensors(*args),
+        np.tile: lambda A, reps: tile(A, reps),
+        np.flip: lambda m, axis=None: flip(m, range(m.ndim) if axis is None else axis),
+        np.roll: _numpy_roll,
+        np.concatenate: _numpy_concatenate,
+        np.stack: lambda arrays, axis=0: stack(list(arrays), axis),
+        np.hstack: lambda tup: hstack(list(tup)),
+        np.vstack: lambda tup: vstack(list(tup)),
+        np.split: _numpy_split,
+        np.array_split: lambda ary, indices_or_sections, axis=0: list(tensor_split(ary, indices_or_sections, axis)),
+        np.diag: lambda v, k=0: diag(v, k),
+        np.diagonal: lambda a, offset=0, axis1=0, axis2=1: diagonal(a, offset, axis1, axis2),
+        np.tril: lambda m, k=0: tril(m, diagonal=k),
+        np.triu: lambda m, k=0: triu(m, diagonal=k),
+    }
+)
