@@ -322,7 +322,7 @@ def _pull_back(
             try:
                 c = vjp(g, y, *arguments, **params)
                 if c.shape != like.shape:
-                    c = _summed_back(c, x, node)
+                    c = _summed_back(c, x, node, seeds)
             except Exception as error:
                 if isinstance(error, AttributeError) and not isinstance(c, np.ndarray | np.generic | Value):
                     raise _no_array(c, x, node) from None
@@ -423,10 +423,11 @@ def _position(x: Value, node: Node) -> int:
     return next((i for i, other in enumerate(node.inputs) if other is x), -1)
 
 
-def _summed_back(c: Any, x: Value, node: Node) -> Any:
+def _summed_back(c: Any, x: Value, node: Node, outputs: Iterable[Value]) -> Any:
     """Return a cotangent of the broadcast shape summed to the shape of the input that was broadcast."""
     if node.op.broadcasts and _broadcasts_to(x.shape, c.shape):
-        _warn_of_pairs(x, c.shape, node)
+        if all(y._data.size == 1 for y in outputs):
+            _warn_of_pairs(x, c.shape, node)
         return sum_to(c, shape=x.shape)
     i = _position(x, node)
     raise GradientError(
