@@ -144,6 +144,8 @@ def test_forms_of_inputs_and_outputs():
     np.testing.assert_array_equal(tg.hessian(lambda x: x.sum(), [2.0, 1.0]).data, np.zeros((2, 2)))
     with tg.no_grad():  # a derivative is asked for all the same
         np.testing.assert_array_equal(tg.jacobian(lambda x: x * x, [2.0]).data, [[4.0]])
+        at = tg.tensor([2.0], requires_grad=True)
+        assert tg.vjp(lambda x: x * x, at, create_graph=True)[1].requires_grad
     _, gradients = tg.value_and_grad(lambda x, y: (x * y).sum(), argnums=(1, 0))([2.0], [3.0])
     assert [g.item() for g in gradients] == [2.0, 3.0]
     x = tg.tensor([1.0, 2.0], requires_grad=True)

@@ -574,3 +574,36 @@ def test_every_operation_is_a_method_but_for_those_listed(name):
 def test_where_as_a_method_keeps_this_tensor_where_the_condition_holds():
     x = leaf([1.0, -2.0])
     np.testing.assert_array_equal(x.where(x > 0, 0.0).data, [1.0, 0.0])
+
+
+def test_numpy_questions_about_a_tensor_that_requires_a_gradient_are_answered():
+    x = leaf([1.0, 2.0])
+    assert np.allclose(x, [1.0, 2.0])
+    assert np.size(x) == 2
+    np.testing.assert_array_equal(np.zeros_like(x), [0.0, 0.0])
+    np.testing.assert_array_equal(np.argwhere(x > 1.5), [[1]])
+
+
+def test_remainder_and_quotient_by_their_operators():
+    x = leaf([5.0, -3.0])
+    np.testing.assert_array_equal((x % 2).data, [1.0, 1.0])
+    np.testing.assert_array_equal((7 % x).data, [2.0, -2.0])
+    np.testing.assert_array_equal((x // 2).data, [2.0, -2.0])
+    np.testing.assert_array_equal((7 // x).data, [1.0, -3.0])
+    (x % 2).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [1.0, 1.0])
+
+
+def test_what_a_tensor_is_by_pytorchs_names():
+    x = leaf(np.ones((2, 3)))
+    assert (x.dim(), x.numel(), x.size(), x.size(-1)) == (2, 6, (2, 3), 3)
+    copy = x.clone()
+    assert not np.shares_memory(copy.data, x.data)
+    (copy * 2).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, np.full((2, 3), 2.0))
+
+
+def test_steps_have_a_derivative_of_zero():
+    for op in (tg.floor, tg.ceil, tg.round, tg.trunc, tg.sign):
+        x = leaf([0.3, -1.7])
+        np.testing.assert_array_equal(tg.grad(op(x), x, np.array([np.inf, 1.0]))[0].data, [0.0, 0.0])

@@ -21,6 +21,9 @@ __all__ = ["detect_anomaly", "inspect_result", "inspector", "watching"]
 watching: ContextVar[bool] = ContextVar("tinygrad_bc.watching", default=False)
 """Whether results and cotangents are looked at. Separate for every thread and every async task."""
 
+blocks: list[object] = []
+"""The blocks of `detect_anomaly` there are in any thread: as long as it is empty nobody need ask for `watching`."""
+
 
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
@@ -45,10 +48,12 @@ def detect_anomaly() -> Iterator[None]:
     tinygrad_bc.errors.AnomalyError: `log` made the first infinity: element [1] of its result (2,) is -inf. ...
     """
     token = watching.set(True)
+    blocks.append(token)
     try:
         with np.errstate(all="ignore"):  # NumPy's warnings say less than the error to come
             yield
     finally:
+        blocks.remove(token)
         watching.reset(token)
 
 

@@ -216,7 +216,8 @@ def _differentiated(inputs: tuple[Any, ...], create_graph: bool) -> list[Tensor]
                 f"with a decimal point, or x.astype(float)\n{user_line()}"
             )
         if create_graph and isinstance(x, Tensor) and x.requires_grad:
-            xs.append(x.reshape(x.shape))  # another tensor of the same history: one given twice is two inputs
+            with enable_grad():
+                xs.append(x.reshape(x.shape))  # another tensor of the same history: one given twice is two inputs
         else:
             xs.append(tensor(array, requires_grad=True, name=getattr(x, "name", None)))
     return xs

@@ -174,7 +174,7 @@ class Primitive(_Operation):
                 f"{self.name} takes {len(self.arrays)} arrays ({', '.join(self.arrays)}) but declares {len(self.vjps)} "
                 "VJPs: declare one for each, None where there is no derivative"
             )
-        if not self.__module__.startswith("tinygrad_bc."):  # ours are tested; asking takes time at import
+        if not str(self.__module__).startswith("tinygrad_bc."):  # ours are tested; asking takes time at import
             self._check_signatures_of_vjps()
         try:
             self.write(self.arrays or ["x"], dict.fromkeys(self.metadata, ""))
@@ -429,7 +429,7 @@ def constant(data: Any) -> Any:
     return _result_class(data, False, None)
 
 
-_getframe, _current_mode, _watching = sys._getframe, mode.get, anomaly.watching.get
+_getframe, _current_mode, _watching, _blocks = sys._getframe, mode.get, anomaly.watching.get, anomaly.blocks
 _NO_PARAMS: dict[str, Any] = {}
 
 
@@ -464,7 +464,7 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
             f"NumPy scalar\n{user_line()}"
         )
     recording = _current_mode()
-    if _watching() and recording is not CAPTURE:  # a backward pass being recorded is watched as such
+    if _blocks and _watching() and recording is not CAPTURE:  # a backward pass being recorded is watched as such
         anomaly.inspect_result(op, inputs, data)
     if (requires_grad and recording is not OFF) or recording is CAPTURE:
         # The user's line is two calls up, unless the operation was called from inside this package.

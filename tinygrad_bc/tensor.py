@@ -714,18 +714,25 @@ class Tensor(Value):
         return function(*_without_history(function, args), **_without_history(function, kwargs))
 
 
+# They ask about values, and have no derivative that could be lost.
+_QUESTIONS = {
+    *(np.allclose, np.isclose, np.array_equal, np.count_nonzero, np.nonzero, np.argwhere, np.searchsorted, np.size),
+    *(np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.array_repr, np.array_str, np.array2string),
+}
+
+
 def _without_history(function: Callable[..., Any], arguments: Any) -> Any:
     """Return the arguments of a NumPy function that we do not record, with arrays in the place of tensors.
 
     Refused where a tensor requires a gradient, which would be lost.
     """
     if isinstance(arguments, Value):
-        if arguments._requires_grad:
+        if arguments._requires_grad and function not in _QUESTIONS:
             raise GradientError(
                 f"np.{function.__name__}, called like this, is not recorded, and the gradient of a tensor given to it "
                 "would be lost. dir(tg.ops) lists what is recorded; where no gradient is wanted, pass t.detach()"
             )
-        return arguments.data
+        return arguments._array
     if isinstance(arguments, dict):
         return {key: _without_history(function, x) for key, x in arguments.items()}
     if isinstance(arguments, list | tuple):

@@ -130,10 +130,16 @@ def _between_multiples(rng: np.random.Generator) -> list[Sample]:
     return [*(Sample(dividend(b, shape), b) for shape, b in divisors), Sample(dividend(-1.5, (5,)), -1.5)]
 
 
+def _flat(g: Any, y: Any, *operands: Any, **params: Any) -> Any:
+    """Be the derivative of steps: 0 between them."""
+    return _where(True, 0.0, g)  # and not g · 0, which is NaN for an infinite g
+
+
 floor_divide = _of_two(
     np.floor_divide,
     "The quotient rounded down, elementwise. Its derivative is 0 wherever it exists.",
     formula="⌊{a} / {b}⌋",
+    vjps=[_flat, _flat],
     samples=_between_multiples,
 )
 
@@ -141,7 +147,7 @@ floor_divide = _of_two(
 @primitive(
     name="trunc_divide",
     formula="trunc({a} / {b})",
-    vjps=None,
+    vjps=[_flat, _flat],
     samples=_between_multiples,
     error_samples=disagreeing,
     broadcasts=True,
@@ -168,8 +174,8 @@ def divide(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
     a, b : array_like
         Dividend and divisor, which broadcast.
     rounding_mode : {None, "floor", "trunc"}
-        None for the quotient itself, "floor" to round it down, "trunc" to round it towards zero. A rounded
-        quotient has no derivative, and that of integers is an integer.
+        None for the quotient itself, "floor" to round it down, "trunc" to round it towards zero. The
+        derivative of a rounded quotient is 0, and that of integers is an integer.
 
     Raises
     ------
@@ -511,10 +517,15 @@ def erfc(x: Any) -> Any:
     return _one_by_one(math.erfc, x)
 
 
-# --- sign and rounding ---------------------------------------------------------------------------
+# --- sign and rounding: steps, flat between them -------------------------------------------------
+
 
 sign = _ufunc(
-    np.sign, "−1, 0 or 1: the sign of each element.", formula="sign({x})", vjps=None, samples=unary(away_from_zero=True)
+    np.sign,
+    "−1, 0 or 1: the sign of each element.",
+    formula="sign({x})",
+    vjps=[_flat],
+    samples=unary(away_from_zero=True),
 )
 
 # |x|'(0) = 0, which is what sign(0) says.
@@ -528,14 +539,14 @@ abs = _ufunc(
 )
 absolute = abs
 
-floor = _ufunc(np.floor, "The next integer below.", formula="⌊{x}⌋", vjps=None, samples=unary())
-ceil = _ufunc(np.ceil, "The next integer above.", formula="⌈{x}⌉", vjps=None, samples=unary())
-trunc = _ufunc(np.trunc, "The next integer towards zero.", formula="trunc({x})", vjps=None, samples=unary())
+floor = _ufunc(np.floor, "The next integer below.", formula="⌊{x}⌋", vjps=[_flat], samples=unary())
+ceil = _ufunc(np.ceil, "The next integer above.", formula="⌈{x}⌉", vjps=[_flat], samples=unary())
+trunc = _ufunc(np.trunc, "The next integer towards zero.", formula="trunc({x})", vjps=[_flat], samples=unary())
 
 
 @primitive(
     formula="round({x})",
-    vjps=None,
+    vjps=[_flat],
     samples=lambda rng: [*unary()(rng), Sample(rng.normal(size=5), decimals=1)],
     numpy=[np.round, np.around],
 )
