@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_bc as tg
 from tinygrad_bc.check.properties import PROPERTIES, applies
-from tinygrad_bc.errors import ShapeError
+from tinygrad_bc.errors import DTypeError, ShapeError
 from tinygrad_bc.primitive import COMPOSITES, REGISTRY, Primitive
 
 OPERATIONS = [*REGISTRY.values(), *(op for op in COMPOSITES.values() if list(op.samples(np.random.default_rng(0))))]
@@ -92,3 +92,9 @@ def test_the_report_shows_the_sample_and_what_is_wrong_with_it():
     assert "a_cube: 1 of 11 properties do NOT hold" in text
     assert "Sample(array(2, 3))" in text
     assert "analytic" in text
+
+
+@pytest.mark.parametrize("thing", ["exp", np.exp, lambda x: x])
+def test_what_is_no_operation_is_refused(thing):
+    with pytest.raises(DTypeError, match=r"expected what @tg.primitive or @tg.composite made"):
+        tg.check.operation(thing)

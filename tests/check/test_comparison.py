@@ -196,5 +196,24 @@ def test_a_difference_that_is_no_number_is_not_taken_for_agreement(monkeypatch):
     assert not tg.check.formulas(tg.sigmoid(x).sum(), {"dLoss_x": np.array([0.1])})
 
 
-def test_nothing_to_compare_is_no_mistake():
-    assert tg.check.formulas(example()[0], {})
+@pytest.mark.parametrize(
+    ("derivatives", "match"),
+    [
+        ({}, "at least one"),
+        ([np.ones(2)], "expected derivatives by name"),
+        ({"dLoss_x": None}, "dLoss_x: expected numbers, got None"),
+        ({"dLoss_x": "2 * x"}, "dLoss_x: expected numbers"),
+        ({"dLoss_x": lambda x: None}, "dLoss_x: expected numbers"),
+    ],
+)
+def test_formulas_that_are_none_are_refused_by_name(derivatives, match):
+    x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    with pytest.raises(DTypeError, match=match):
+        tg.check.formulas((x * x).sum(), derivatives)
+    with pytest.raises(DTypeError, match="recorded tensor, got float"):
+        tg.check.formulas(3.0, {"dLoss_x": np.ones(2)})
+
+
+def test_a_tensor_is_as_good_as_an_array():
+    x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    assert tg.check.formulas((x * x).sum(), {"dLoss_x": 2 * x})

@@ -605,3 +605,10 @@ def test_an_output_returned_twice_counts_twice():
         return y, y
 
     assert tg.check.gradients(fn, leaf([0.5, 1.5]))
+
+
+def test_a_result_in_the_place_of_a_function_is_refused():
+    x = tg.tensor([1.0], requires_grad=True)
+    for check in (tg.check.gradients, tg.gradcheck):
+        with pytest.raises(DTypeError, match="expected a function of the inputs, got its result, Tensor"):
+            check(x * x, x)

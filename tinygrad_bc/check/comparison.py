@@ -17,7 +17,7 @@ from tinygrad_bc.check.causes import Evidence, constants_of, explanation
 from tinygrad_bc.check.differences import Kind, Lines, Tolerance, quick_slopes
 from tinygrad_bc.check.report import UNEXPLAINED
 from tinygrad_bc.errors import DTypeError, GradientError
-from tinygrad_bc.record import Array, Graph, Value, user_frame
+from tinygrad_bc.record import Array, Graph, Value, as_array, user_frame
 from tinygrad_bc.tensor import Tensor
 
 __all__ = ["FormulaReport", "FormulaRow", "formulas"]
@@ -149,7 +149,7 @@ def formulas(
         If a name belongs to no tensor, or to one that the loss was not computed from; or a formula takes something that
         is neither a tensor nor a derivative.
     DTypeError
-        If the loss is not float64.
+        If the loss is not float64, there are no formulas, or one gives no numbers.
 
     Examples
     --------
@@ -160,8 +160,12 @@ def formulas(
     >>> report.first_wrong, report.cause
     ('dLoss_z', 'the factor (1 - Yh) is missing: multiplied by it, it is right')
     """
+    if not isinstance(loss, Tensor):
+        raise DTypeError(f"formulas: the loss is to be a recorded tensor, got {type(loss).__name__}")
     if loss.dtype != np.float64:
         raise DTypeError(f"formulas: the loss is {loss.dtype}; finite differences need float64")
+    if not isinstance(derivatives, Mapping) or not derivatives:
+        raise DTypeError("formulas: expected derivatives by name, {'dLoss_W1': ...}, at least one")
     named = _named(Graph(loss), user_frame(1).f_locals if tensors is None else tensors)
     chosen = {name: _tensor(name, named) for name in derivatives}
     hand = _ByHand(loss, derivatives, chosen, named)
@@ -174,6 +178,14 @@ def formulas(
     first = max(wrong, key=lambda name: order[chosen[name]])
     causes = {name: hand.cause(name) for name in wrong}
     return report._replace(first_wrong=first, details=hand.details(first), cause=causes.pop(first), also_wrong=causes)
+
+
+def _numbers_of(name: str, formula: Any) -> Array:
+    """Return what a formula gives as an array; refused by the formula's name if it is none."""
+    try:
+        return as_array(formula._data if isinstance(formula, Tensor) else formula)
+    except DTypeError as error:
+        raise DTypeError(f"formulas: {name}: {error}") from None
 
 
 def _named(graph: Graph, variables: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -241,7 +253,7 @@ class _ByHand:
         """Return what a formula gives for the given derivatives, one argument transposed if asked for."""
         formula = self.derivatives[name]
         if not callable(formula):
-            return np.asarray(formula)
+            return _numbers_of(name, formula)
         arguments: dict[str, Array] = {}
         for key, parameter in self._parameters(name).items():
             if key in self.derivatives:
@@ -254,7 +266,7 @@ class _ByHand:
         if turned:
             arguments[turned] = arguments[turned].mT
         try:
-            return np.asarray(formula(**arguments))
+            return _numbers_of(name, formula(**arguments))
         except ValueError as error:
             shapes = ", ".join(f"{k} {v.shape}" for k, v in arguments.items())
             raise GradientError(f"{name}: the formula cannot be computed from {shapes}: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 
 from tinygrad_bc.autograd import grad
 from tinygrad_bc.check.gradient import gradcheck
+from tinygrad_bc.errors import DTypeError
 from tinygrad_bc.primitive import CAPTURE, Composite, Primitive, Sample, mode
 from tinygrad_bc.record import Array, Graph, Value
 from tinygrad_bc.tensor import Tensor, tensor
@@ -76,6 +78,10 @@ def operation(op: Operation, *, seed: int = 7, properties: Iterable[str] | None 
     >>> bool(operation(sigmoid))
     True
     """
+    if not isinstance(op, Primitive | Composite):
+        raise DTypeError(
+            f"expected what @tg.primitive or @tg.composite made, as in check.operation(tg.exp); got {reprlib.repr(op)}"
+        )
     names = [name for name in (properties or PROPERTIES) if applies(name, op)]
     return PropertyReport(op.name, tuple(_row(name, op, seed) for name in names))
 

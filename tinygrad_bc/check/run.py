@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_bc.check.arrays import numbers
 from tinygrad_bc.check.differences import Tolerance
-from tinygrad_bc.errors import GradientError
+from tinygrad_bc.errors import DTypeError, GradientError
 from tinygrad_bc.record import Array, Graph, Value, as_values
 from tinygrad_bc.tensor import Tensor, tensor
 
@@ -61,6 +61,11 @@ class Run:
     """
 
     def __init__(self, fn: Callable[..., Any], inputs: Sequence[Tensor], variables: Mapping[int, str]) -> None:
+        if not callable(fn):
+            raise DTypeError(
+                f"gradcheck: expected a function of the inputs, got its result, {type(fn).__name__}: write it as "
+                "lambda x: ..., so that it can be computed at other points too"
+            )
         self.fn = fn
         self.tensors = [tensor(x, requires_grad=x.requires_grad, name=x.name) for x in inputs]
         self.checked = [x for x in self.tensors if x.requires_grad]
