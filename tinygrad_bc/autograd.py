@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
@@ -13,11 +11,20 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_bc import anomaly
-from tinygrad_bc.diagnosis import describe, user_line
-from tinygrad_bc.errors import GradientError, GradientWarning, ShapeError
+from tinygrad_bc.diagnosis import (
+    changed_since,
+    describe,
+    gone_through_before,
+    no_array,
+    position_of,
+    unused,
+    user_line,
+    warn_of_pairs,
+)
+from tinygrad_bc.errors import GradientError, ShapeError
 from tinygrad_bc.ops import astype, sum_to
 from tinygrad_bc.primitive import CAPTURE, GRADIENTS, OFF, Mode, constant, mode
-from tinygrad_bc.record import Array, Node, Value, as_array, as_values, clock, recorded_order, user_frame
+from tinygrad_bc.record import Array, Node, Value, as_array, as_values, clock, recorded_order
 
 __all__ = ["backward", "enable_grad", "grad", "is_grad_enabled", "no_grad"]
 
@@ -91,11 +98,11 @@ def backward(
     order = recorded_order(seeds)
     for value in order:
         if value.node.spent:  # type: ignore[union-attr]
-            raise _spent(value)
+            raise gone_through_before(value)
     results = _backward_pass(seeds, order, wanted, create_graph)
     for i, value in enumerate(wanted or ()):
         if value not in results:
-            raise GradientError(f"backward: {_unused(value, i)}")
+            raise GradientError(f"backward: {unused(value, i)}")
     # New arrays and not `+=`: whoever kept a previous gradient keeps what was computed then. All sums before any
     # of them is stored: an error leaves every gradient as it was.
     sums = [g if value._grad is None else _previous(value, create_graph) + g for value, g in results.items()]
@@ -119,24 +126,6 @@ def missed_by(leaf: Value) -> str:
     """Return from where the last ``backward()`` came if it did not reach `leaf`, which was there already; or ''."""
     tick, reached, output = _last_pass.get()
     return output if leaf._changed < tick and id(leaf) not in reached else ""
-
-
-def _spent(value: Value) -> GradientError:
-    node: Any = value.node
-    return GradientError(
-        f"a backward pass has gone through {value.name or f'the result of `{node.op.name}`'} before, and a second one "
-        "would add the same gradients to .grad once more. Compute the loss again; or, if two losses share this "
-        "part and their gradients are to be added up, say so in the first call: backward(retain_graph=True). "
-        f"It was recorded at\n  {node.place}\nand backward() is called again in\n{user_line()}"
-    )
-
-
-def _unused(value: Value, i: int) -> str:
-    return (
-        f"no output was computed from input {describe(value, i)}, so it has no gradient. If another tensor has taken "
-        "its place on the way (W = W - ...), pass that one; if it may be unused, leave it out or, in tg.grad, pass "
-        f"allow_unused=True\n{user_line()}"
-    )
 
 
 def _previous(value: Value, symbolic: bool) -> Any:
@@ -215,7 +204,7 @@ def grad(
         results = {value: constant(g) for value, g in results.items()}
     for i, value in enumerate(inputs):
         if value not in results and not allow_unused:
-            raise GradientError(f"grad: {_unused(value, i)}")
+            raise GradientError(f"grad: {unused(value, i)}")
     return tuple(results.get(value) for value in inputs)
 
 
@@ -298,7 +287,7 @@ def _pull_back(
         node: Any = value.node
         op, inputs, params, tick = node.op, node.inputs, node.params, node.tick
         if value._changed > tick:
-            raise _changed_since([value], node)
+            raise changed_since([value], node)
         exposed = value._exposed
         arguments = []
         for x in inputs:
@@ -306,7 +295,7 @@ def _pull_back(
                 arguments.append(x)
                 continue
             if x._changed > tick:
-                raise _changed_since([x], node)
+                raise changed_since([x], node)
             if x._exposed or (x.node is not None and x._data.base is not None and _owner(x)._exposed):
                 exposed = True
             arguments.append(x if symbolic else x._data)
@@ -325,7 +314,7 @@ def _pull_back(
                     c = _summed_back(c, x, node, seeds)
             except Exception as error:
                 if isinstance(error, AttributeError) and not isinstance(c, np.ndarray | np.generic | Value):
-                    raise _no_array(c, x, node) from None
+                    raise no_array(c, x, node) from None
                 error.add_note(f"in the VJP of `{op.name}`, recorded at\n  {node.place}")
                 raise
             if c.dtype is not like.dtype and c.dtype != like.dtype:
@@ -374,7 +363,7 @@ def _refuse_changes_unseen(value: Value, node: Node) -> None:
     with np.errstate(all="ignore"):
         again = node.op.forward(*arrays, **node.params)
     if not np.array_equal(again, value._data, equal_nan=value.dtype.kind == "f"):
-        raise _changed_since([x for x in [*node.values, value] if x._exposed or _owner(x)._exposed], node)
+        raise changed_since([x for x in [*node.values, value] if x._exposed or _owner(x)._exposed], node)
 
 
 def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
@@ -407,65 +396,14 @@ def _owned(results: dict[Value, Any], seeds: dict[Value, Any]) -> dict[Value, Ar
     return results
 
 
-def _changed_since(suspects: Iterable[Value], node: Node) -> GradientError:
-    suspects = list(dict.fromkeys(suspects))
-    positions = [_position(x, node) for x in suspects]
-    titles = [describe(x, i) if x.name or i >= 0 else f"its result {x.shape}" for x, i in zip(suspects, positions)]
-    return GradientError(
-        f"{' or '.join(titles)} was changed after `{node.op.name}` had been recorded, so a gradient would "
-        "be taken at values that are gone. Call backward() before updating, or compute the loss again; to try other "
-        f"numbers, write into a copy, .data.copy(). It was used at\n  {node.place}"
-    )
-
-
-def _position(x: Value, node: Node) -> int:
-    """Return which input of `node` is `x`, or -1 if `x` is its result."""
-    return next((i for i, other in enumerate(node.inputs) if other is x), -1)
-
-
 def _summed_back(c: Any, x: Value, node: Node, outputs: Iterable[Value]) -> Any:
     """Return a cotangent of the broadcast shape summed to the shape of the input that was broadcast."""
     if node.op.broadcasts and _broadcasts_to(x.shape, c.shape):
         if all(y._data.size == 1 for y in outputs):
-            _warn_of_pairs(x, c.shape, node)
+            warn_of_pairs(x, c.shape, node)
         return sum_to(c, shape=x.shape)
-    i = _position(x, node)
+    i = position_of(x, node)
     raise GradientError(
         f"the VJP of `{node.op.name}` for input {i} ({describe(x, i)}) returned shape {c.shape}; it must return the "
         f"shape of that input, {x.shape}, or the shape of the output if the operation is declared with broadcasts=True"
-    )
-
-
-def _warn_of_pairs(x: Value, shape: tuple[int, ...], node: Node) -> None:
-    """Warn where (N,) met (N, 1) and every pair was computed: hardly ever what a hand-written loss means."""
-    n = shape[-1]
-    column, row = (n, 1), (n,)
-    if x.shape != row or shape != (n, n) or n == 1 or node.op.name not in ("subtract", "multiply"):
-        return
-    other = next((y for y in node.values if y.shape == column), None)
-    if other is not None:
-        names = [describe(y, _position(y, node)) for y in (x, other)]
-        warnings.warn(
-            f"`{node.op.name}` of {names[0]} and {names[1]} was computed for every pair, {n}×{n} numbers. If one "
-            f"number each was meant, bring them to one shape, by .reshape({n}) or .reshape({n}, 1); if every pair was "
-            f"meant, say so by .reshape(1, {n}) for {names[0]}\n  {node.place}",
-            GradientWarning,
-            stacklevel=_depth_of_user(),
-        )
-
-
-def _depth_of_user() -> int:
-    """Return the stacklevel at which a warning points at the user's line."""
-    user, frame, depth = user_frame(2), sys._getframe(1), 1
-    while frame is not user and frame.f_back is not None:
-        frame, depth = frame.f_back, depth + 1
-    return depth
-
-
-def _no_array(c: Any, x: Value, node: Node) -> GradientError:
-    i = _position(x, node)
-    return GradientError(
-        f"the VJP of `{node.op.name}` for input {i} ({describe(x, i)}) returned {type(c).__name__}; it must return an "
-        f"array of the shape {x.shape}. For an input without a derivative, declare None in the place of the VJP. It "
-        f"was recorded at\n  {node.place}"
     )

@@ -7,19 +7,42 @@ import itertools
 import linecache
 import re
 import reprlib
-from collections.abc import Collection, Sequence
+import sys
+import warnings
+from collections.abc import Collection, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_bc.errors import DTypeError, IndexingError, LinAlgError, ShapeError, TinygradError
-from tinygrad_bc.record import Value, user_frame
+from tinygrad_bc.errors import (
+    DTypeError,
+    GradientError,
+    GradientWarning,
+    IndexingError,
+    LinAlgError,
+    ShapeError,
+    TinygradError,
+)
+from tinygrad_bc.record import Node, Value, user_frame
 
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive
 
-__all__ = ["call_error", "call_mistake", "describe", "forward_error", "shapes_disagree", "user_line"]
+__all__ = [
+    "call_error",
+    "call_mistake",
+    "changed_since",
+    "describe",
+    "forward_error",
+    "gone_through_before",
+    "no_array",
+    "position_of",
+    "shapes_disagree",
+    "unused",
+    "user_line",
+    "warn_of_pairs",
+]
 
 
 def describe(thing: Any, position: int | str) -> str:
@@ -182,3 +205,79 @@ def _broadcast_hint(shapes: Sequence[tuple[int, ...]], titles: Sequence[str]) ->
         if len(one) == 1 and len(other) == 2 and one[0] == other[0]:
             return f". Did you mean a column, {title}.reshape({one[0]}, 1)?"
     return ""
+
+
+# --- of the backward pass ------------------------------------------------------------------------
+
+
+def gone_through_before(value: Value) -> GradientError:
+    """Return the error of a second backward pass through the operation that made `value`."""
+    node: Any = value.node
+    return GradientError(
+        f"a backward pass has gone through {value.name or f'the result of `{node.op.name}`'} before, and a second one "
+        "would add the same gradients to .grad once more. Compute the loss again; or, if two losses share this "
+        "part and their gradients are to be added up, say so in the first call: backward(retain_graph=True). "
+        f"It was recorded at\n  {node.place}\nand backward() is called again in\n{user_line()}"
+    )
+
+
+def unused(value: Value, i: int) -> str:
+    """Say that no output depends on the i-th input of a backward pass."""
+    return (
+        f"no output was computed from input {describe(value, i)}, so it has no gradient. If another tensor has taken "
+        "its place on the way (W = W - ...), pass that one; if it may be unused, leave it out or, in tg.grad, pass "
+        f"allow_unused=True\n{user_line()}"
+    )
+
+
+def changed_since(suspects: Iterable[Value], node: Node) -> GradientError:
+    """Return the error of data that is not what it was when `node` was recorded."""
+    suspects = list(dict.fromkeys(suspects))
+    positions = [position_of(x, node) for x in suspects]
+    titles = [describe(x, i) if x.name or i >= 0 else f"its result {x.shape}" for x, i in zip(suspects, positions)]
+    return GradientError(
+        f"{' or '.join(titles)} was changed after `{node.op.name}` had been recorded, so a gradient would "
+        "be taken at values that are gone. Call backward() before updating, or compute the loss again; to try other "
+        f"numbers, write into a copy, .data.copy(). It was used at\n  {node.place}"
+    )
+
+
+def no_array(c: Any, x: Value, node: Node) -> GradientError:
+    """Return the error of a VJP that returned `c`, which is no array, for the input `x`."""
+    i = position_of(x, node)
+    return GradientError(
+        f"the VJP of `{node.op.name}` for input {i} ({describe(x, i)}) returned {type(c).__name__}; it must return an "
+        f"array of the shape {x.shape}. For an input without a derivative, declare None in the place of the VJP. It "
+        f"was recorded at\n  {node.place}"
+    )
+
+
+def warn_of_pairs(x: Value, shape: tuple[int, ...], node: Node) -> None:
+    """Warn where (N,) met (N, 1) and every pair was computed: hardly ever what a hand-written loss means."""
+    n = shape[-1]
+    column, row = (n, 1), (n,)
+    if x.shape != row or shape != (n, n) or n == 1 or node.op.name not in ("subtract", "multiply"):
+        return
+    other = next((y for y in node.values if y.shape == column), None)
+    if other is not None:
+        names = [describe(y, position_of(y, node)) for y in (x, other)]
+        warnings.warn(
+            f"`{node.op.name}` of {names[0]} and {names[1]} was computed for every pair, {n}×{n} numbers. If one "
+            f"number each was meant, bring them to one shape, by .reshape({n}) or .reshape({n}, 1); if every pair was "
+            f"meant, say so by .reshape(1, {n}) for {names[0]}\n  {node.place}",
+            GradientWarning,
+            stacklevel=_depth_of_user(),
+        )
+
+
+def _depth_of_user() -> int:
+    """Return the stacklevel at which a warning points at the user's line."""
+    user, frame, depth = user_frame(2), sys._getframe(1), 1
+    while frame is not user and frame.f_back is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+def position_of(x: Value, node: Node) -> int:
+    """Return which input of `node` is `x`, or -1 if `x` is its result."""
+    return next((i for i, other in enumerate(node.inputs) if other is x), -1)
