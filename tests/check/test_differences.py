@@ -9,8 +9,10 @@ from tinygrad_bc.check.differences import (
     Kind,
     Lines,
     SeparableLines,
+    Tolerance,
     central_differences,
     complex_step,
+    quick_slopes,
     slopes,
 )
 
@@ -138,3 +140,22 @@ def test_what_is_computed_does_not_change_the_point():
     x = np.array([[0.5, 2.0]])
     slopes(Lines(lambda x: x**2, x, np.ones((1, 2)), [0, 1]))
     np.testing.assert_array_equal(x, [[0.5, 2.0]])
+
+
+@pytest.mark.parametrize("curve", ["straight", "bent"])
+@pytest.mark.parametrize("slope", [1.0, 1e-3, 1e-5])
+@pytest.mark.parametrize("offset", [0.0, 0.1])
+def test_a_kink_beside_the_point_at_any_distance_is_not_taken_for_the_slope(curve, slope, offset):
+    """As in a trained network: some relu's input is always almost 0, and the loss is large against the slope there."""
+    for z in [side * 10.0**power for power in np.arange(-9, 0, 0.25) for side in (-1, 1)]:
+
+        def function(x):
+            y = np.maximum(x[0], 0.0)
+            return np.array([offset + slope * (y if curve == "straight" else np.sin(3 * y + 1))])
+
+        right = slope * (z > 0) * (1.0 if curve == "straight" else 3 * np.cos(3 * z + 1))
+        lines = Lines(function, np.array([z]), np.ones((1, 1)), [0])
+        found = quick_slopes(lines, np.array([[right]]), Tolerance(0.0, 1e-7 * slope))
+        low, high = np.fmin(found.below, found.above)[0, 0], np.fmax(found.below, found.above)[0, 0]
+        value = np.clip(right, low, high) if found.kind[0, 0] == Kind.KINK else found.value[0, 0]
+        assert abs(value - right) <= found.error[0, 0] + 1e-6 * slope, f"at {z}"

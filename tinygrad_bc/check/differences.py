@@ -267,7 +267,7 @@ class _Table:
             size = np.abs(quotient)
             spread = np.maximum(np.abs(quotient - self.row[0]), np.abs(quotient - self.before[0]))
             elsewhere = np.abs(quotient - self.value) > 0.5 * size + self.error + 8 * noise
-            self.error = np.where(elsewhere & (spread < 0.1 * size), np.inf, self.error)
+            self.error = np.where(elsewhere & (spread <= 0.1 * size + 4 * noise), np.inf, self.error)
 
 
 def _ridders(lines: Lines | SeparableLines, first: Array, wanted: Array) -> Slopes:
@@ -314,10 +314,13 @@ def _classified(
     )
     side = np.where(has_left, below.value, above.value)
     side_error = np.where(has_left, below.error, above.error)
-    mean = (below.value + above.value) / 2
+    mean, mean_error = (below.value + above.value) / 2, below.error + above.error
+    # Beside a kink, long central steps settle on the mean of its two slopes, which no side has at the point.
+    astray = np.abs(central.value - mean) > central.error + mean_error + 1e-7 * np.abs(mean)
+    two_sided = (kind == Kind.KINK) | (both & astray)
     return Slopes(
-        value=np.select([kind == Kind.EDGE, kind == Kind.KINK], [side, mean], central.value),
-        error=np.select([kind == Kind.EDGE, kind == Kind.KINK], [side_error, below.error + above.error], central.error),
+        value=np.select([kind == Kind.EDGE, two_sided], [side, mean], central.value),
+        error=np.select([kind == Kind.EDGE, two_sided], [side_error, mean_error], central.error),
         below=np.where(has_left, below.value, np.nan),
         above=np.where(has_right, above.value, np.nan),
         kind=kind,
