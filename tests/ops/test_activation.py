@@ -148,3 +148,12 @@ def test_integers_become_float64(name):
 
 def test_relu_keeps_integers():
     assert tg.relu(np.array([-1, 2])).dtype == np.int64
+
+
+def test_at_the_joint_itself():
+    x = tg.tensor([0.0], requires_grad=True)
+    (first,) = tg.grad(tg.elu(x, alpha=0.5), x, create_graph=True)
+    np.testing.assert_array_equal(first.data, [0.5])  # the side below, as in PyTorch
+    np.testing.assert_array_equal(tg.grad(first, x)[0].data, [0.0])
+    at = tg.tensor([20.0], requires_grad=True)
+    assert tg.grad(tg.softplus(at), at)[0].item() == tg.sigmoid(20.0) < 1.0  # the threshold belongs to the curve

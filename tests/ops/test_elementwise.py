@@ -477,3 +477,48 @@ def test_numpys_function_on_a_tensor_is_ours(name):
 )
 def test_both_names_mean_one_function(pytorchs, numpys):
     assert getattr(tg, pytorchs) is getattr(tg, numpys)
+
+
+# --- conventions where a derivative is a choice, seen with cotangents that are not 1 ----------------
+
+
+@pytest.mark.parametrize("op", [tg.maximum, tg.minimum])
+def test_ties_share_whatever_comes_down(op):
+    a, b = leaf([2.0, 2.0]), leaf([2.0, 2.0])
+    for g in tg.grad(op(a, b), [a, b], np.array([3.0, -8.0])):
+        np.testing.assert_array_equal(g.data, [1.5, -4.0])
+
+
+def test_atan2_on_the_axes():
+    ordinate, abscissa = np.array([0.0, 0.0, 2.0, -2.0]), np.array([2.0, -2.0, 0.0, 0.0])
+    first, second = gradients(tg.atan2, ordinate, abscissa)
+    np.testing.assert_array_equal(first, [0.5, -0.5, 0.0, 0.0])
+    np.testing.assert_array_equal(second, [0.0, 0.0, -0.5, 0.5])
+    for row in tg.hessian(tg.atan2, (0.0, 0.0)):
+        assert [entry.item() for entry in row] == [0.0, 0.0]
+
+
+def test_powers_of_zero_by_an_array_of_exponents():
+    a, b = leaf([0.0, 0.0, 0.0, 0.0]), tg.tensor([0.0, 1.0, 2.0, 3.0])
+    (first,) = tg.grad((a**b).sum(), a, create_graph=True)
+    np.testing.assert_array_equal(first.data, [0.0, 1.0, 0.0, 0.0])
+    (second,) = tg.grad(first.sum(), a, create_graph=True)
+    np.testing.assert_array_equal(second.data, [0.0, 0.0, 2.0, 0.0])
+
+
+def test_xlogy_where_a_factor_is_zero_or_one():
+    a, b = leaf([1.0, 0.0, 2.0, 0.0]), leaf([3.0, 0.5, 0.7, 0.0])
+    first, second = tg.grad(tg.xlogy(a, b).sum(), [a, b], create_graph=True)
+    np.testing.assert_allclose(first.data, [np.log(3.0), np.log(0.5), np.log(0.7), 0.0])
+    np.testing.assert_allclose(second.data, [1 / 3.0, 0.0, 2 / 0.7, 0.0])
+    for g in tg.grad(first.sum() + second.sum(), [a, b]):
+        assert np.isfinite(g.data).all()
+    negative = leaf([1.0])
+    with pytest.warns(RuntimeWarning):  # a logarithm that there is not is NaN, and not quietly 0
+        assert np.isnan(tg.grad(tg.xlogy(negative, -1.0).sum(), negative)[0].item())
+
+
+def test_clip_between_bounds_that_meet():
+    x, low, high = leaf([0.0, 1.0, 2.0]), leaf([1.0, 1.0, 1.0]), leaf([1.0, 1.0, 1.0])
+    found = [g.data.tolist() for g in tg.grad(tg.clip(x, low, high).sum(), [x, low, high])]
+    assert found == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]

@@ -455,7 +455,8 @@ def _largest_vjp(g: Any, y: Any, x: Any, grid: Grid) -> Any:
 
 
 def _pool_samples(rng: np.random.Generator) -> list[Sample]:
-    return [Sample(untied(rng, 2, *lengths) - 2, grid=grid) for lengths, grid in _GRIDS]
+    planes = [Sample(untied(rng, 2, *lengths) - 2, grid=grid) for lengths, grid in _GRIDS]
+    return [*planes, Sample(untied(rng, 3, *_GRIDS[0][0]) - 2, grid=_GRIDS[0][1])]
 
 
 @primitive(name="max_pool", formula="max_pool({x}; {grid})", vjps=[_largest_vjp], samples=_pool_samples)

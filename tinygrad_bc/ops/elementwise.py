@@ -659,6 +659,8 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
         Sample(rng.normal(size=(0, 2)), 0, 1),
         Sample(rng.normal(size=(3, 4)), rng.normal(size=4), rng.normal(size=(3, 1))),
         Sample(rng.normal(size=(2, 3)), -0.3, rng.normal(size=())),
+        Sample(np.array([0.3, 2.5, -2.0]), np.array([-1.0, -1.5, -1.2]), np.array([1.1, 1.4, 0.9])),
+        Sample(np.array([-2.0, 0.3, 2.5]), np.array([-1.0, -1.5, -1.2]), np.array([1.1, 1.4, 0.9])),
     ],
     error_samples=lambda: [
         ErrorSample(np.ones((3, 4)), np.ones(5), 1.0, error=ShapeError, match="axis -1 has 4 against 5")

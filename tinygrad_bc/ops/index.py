@@ -313,6 +313,7 @@ def _chosen(rng: np.random.Generator) -> list[tuple[Any, Any, int]]:
         (x, np.array([[0, 2, 2, 1]]), 0),
         (x, np.array([[0, 3], [1, 1], [2, 0]]), 1),
         (x, np.array([[3, 3, 3, 0, 1]]), 1),
+        (x, np.array([[0, 3], [1, 1], [2, 3]]), 1),
         (x[0], np.array([1]), 0),
         (x[0], np.array([], int), 0),
         (x[:0], np.zeros((0, 2), int), 1),
@@ -684,6 +685,8 @@ def _pad_vjp(g: Any, y: Any, x: Any, pad: Shape, mode: str, value: float | None)
         Sample(rng.normal(size=(2, 3)), pad=(4, 1, 0, 2), mode="replicate"),
         Sample(rng.normal(size=(2, 3)), pad=(3, 1, 2, 0), mode="circular"),
         Sample(rng.normal(size=(2, 4)), pad=(-1, 2), mode="circular"),
+        Sample(rng.normal(size=(3, 4)), pad=(2, -1), mode="circular"),
+        Sample(rng.normal(size=(3, 4)), pad=(-1, 1, 1, -1), mode="replicate"),
         Sample(rng.normal(size=(0, 3)), pad=(1, 1), mode="reflect"),
     ],
 )

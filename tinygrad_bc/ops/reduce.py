@@ -69,8 +69,10 @@ def _reductions(rng: np.random.Generator) -> list[Sample]:
     x = untied(rng, 2, 3, 4)
     return [
         Sample(x),
+        Sample(x, axis=0),
         Sample(x, axis=1),
         Sample(x, axis=-1, keepdims=True),
+        Sample(x[:, :2, 0], axis=1),
         Sample(x, axis=(0, 2)),
         Sample(x, axis=[0, -1], keepdims=True),
         Sample(x, keepdims=True),
@@ -197,6 +199,7 @@ def _spreads(rng: np.random.Generator) -> list[Sample]:
         Sample(x, axis=(0, 2), correction=1.3),
         Sample(x, axis=[0, 1], keepdims=True, correction=-2),
         Sample(x[0, 0], axis=0),
+        Sample(np.array(1.5), axis=-1, correction=0),
         Sample(np.ones((0, 3)), axis=1),
     ]
 
@@ -360,6 +363,8 @@ def _extremes(rng: np.random.Generator) -> list[Sample]:
         Sample(x, axis=1, ties="first"),
         Sample(x, axis=-1, keepdims=True, ties="first"),
         Sample(np.array(1.5), axis=0, ties="first"),
+        Sample(untied(rng, 4), axis=0, ties="first"),
+        Sample(untied(rng, 3, 3), axis=0, ties="first"),
     ]
 
 

@@ -371,6 +371,7 @@ def _broadcast_hint(shape_of_x: Shape, *, shape: Shape) -> str:
     samples=lambda rng: [
         Sample(rng.normal(size=4), shape=(3, 4)),
         Sample(rng.normal(size=(3, 1)), shape=(2, 3, 4)),
+        Sample(rng.normal(size=(2, 2)), shape=(3, 2, 2)),
         Sample(rng.normal(size=()), shape=(2,)),
         Sample(rng.normal(size=(1, 3)), shape=(0, 3)),
     ],
@@ -856,6 +857,7 @@ def _two_axes(dim1: Any, dim2: Any, ndim: int) -> Shape:
         Sample(rng.normal(size=(3, 4)), offset=2),
         Sample(rng.normal(size=(4, 3)), offset=-1),
         Sample(rng.normal(size=(2, 3, 4)), offset=1, dim1=-1, dim2=0),
+        Sample(rng.normal(size=(3, 3, 3))),
         Sample(rng.normal(size=(2, 2)), offset=2),
         Sample(rng.normal(size=(0, 3))),
     ],
