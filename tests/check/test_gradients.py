@@ -612,3 +612,12 @@ def test_a_result_in_the_place_of_a_function_is_refused():
     for check in (tg.check.gradients, tg.gradcheck):
         with pytest.raises(DTypeError, match="expected a function of the inputs, got its result, Tensor"):
             check(x * x, x)
+
+
+@pytest.mark.parametrize("returned", [None, "abc", 3.0, [1.0, 1.0], tg.exp])
+def test_a_rule_that_returns_no_array_is_blamed(plant, returned):
+    plant("tanh", lambda g, y, x: returned)
+    report = tg.check.gradients(lambda x: (tg.tanh(x) * 2).sum(), tg.tensor([1.0, 2.0], requires_grad=True))
+    assert not report
+    assert report.faults[0].op == "tanh"
+    assert f"it returns {type(returned).__name__}; it must return an array" in str(report)

@@ -159,9 +159,12 @@ def _called(
         return np.zeros(shape), np.zeros(shape), ""
     try:
         with np.errstate(all="ignore"):
-            given = np.asarray(vjp(g, y, *arguments, **node.params))
+            returned = vjp(g, y, *arguments, **node.params)
     except Exception as error:
         return None, None, f"it raises {type(error).__name__}: {error}"
+    if not isinstance(returned, np.ndarray | np.generic):
+        return None, None, f"it returns {type(returned).__name__}; it must return an array"
+    given = np.asarray(returned)
     if given.shape == shape:
         return given, given, ""
     if node.op.broadcasts and broadcasts_to(shape, given.shape):
