@@ -217,8 +217,8 @@ fmod = _of_two(
 def _power_base_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     if isinstance(b, int | float):
         return g * (b * a ** (b - 1)) if b != 0 else g * 0.0
-    # a⁰ is constant, also at a = 0, where b·a^(b − 1) would be 0 · ∞
-    return g * where(b == 0, 0.0, b * where(b == 0, 1.0, a) ** where(b == 0, 1.0, b - 1))
+    origin = (a == 0) & (b == 0)  # where b·a^(b − 1) would be 0 · ∞, but a⁰ is constant
+    return g * where(origin, 0.0, b * where(origin, 1.0, a) ** where(origin, 1.0, b - 1))
 
 
 def _power_exponent_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:

@@ -363,6 +363,7 @@ def _trace_vjp(g: Any, y: Any, x: Any, offset: int, axis1: int, axis2: int) -> A
         Sample(rng.normal(size=(3, 2, 4)), axis1=2, axis2=0, offset=-1),
         Sample(rng.normal(size=(2, 3, 3)), axis1=-2, axis2=-1),
         Sample(rng.normal(size=(3, 3, 3)), axis1=1, axis2=2),
+        Sample(rng.normal(size=(3, 3, 3)), axis1=0, axis2=2),
         Sample(rng.normal(size=(3, 2, 4)), axis1=-2, axis2=0, offset=1),
         Sample(rng.normal(size=(3, 2, 4)), axis1=0, axis2=-2, offset=-1),
         Sample(rng.normal(size=(0, 3))),
