@@ -519,6 +519,12 @@ def test_powers_differentiated_by_base_and_exponent(a, b):
     np.testing.assert_allclose(mixed.item(), a ** (b - 1) * (1 + b * np.log(a)))
 
 
+def test_the_power_at_the_origin_has_no_mixed_derivative():
+    base, exponent = leaf(0.0), leaf(0.0)
+    (slope,) = tg.grad(base**exponent, base, create_graph=True)
+    assert (slope.item(), tg.grad(slope, exponent)[0].item()) == (0.0, 0.0)
+
+
 def test_xlogy_where_a_factor_is_zero_or_one():
     a, b = leaf([1.0, 0.0, 2.0, 0.0]), leaf([3.0, 0.5, 0.7, 0.0])
     first, second = tg.grad(tg.xlogy(a, b).sum(), [a, b], create_graph=True)
@@ -536,3 +542,10 @@ def test_clip_between_bounds_that_meet():
     x, low, high = leaf([0.0, 1.0, 2.0]), leaf([1.0, 1.0, 1.0]), leaf([1.0, 1.0, 1.0])
     found = [g.data.tolist() for g in tg.grad(tg.clip(x, low, high).sum(), [x, low, high])]
     assert found == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+def test_clip_with_a_bound_that_is_nan():
+    x, low, high = leaf(5.0), leaf(np.nan), leaf(1.0)
+    y = tg.clip(x, low, high)
+    assert np.isnan(y.item())
+    assert [g.item() for g in tg.grad(y, [x, low, high])] == [0.0, 0.0, 1.0]  # the other bound is passed all the same
