@@ -105,6 +105,13 @@ def test_third_derivative_of_a_convolution_squared():
         assert third is None or not third.data.any()
 
 
+def test_second_derivative_where_input_and_output_have_one_shape():
+    rng = np.random.default_rng(0)
+    x, w = (tg.tensor(rng.normal(size=shape), requires_grad=True) for shape in ((2, 4), (2, 2, 3)))
+    report = tg.check.gradients(lambda x, w: tg.conv1d(x, w, padding=1) ** 2, [x, w], second_order=True)
+    assert report, str(report)
+
+
 # --- pooling -------------------------------------------------------------------------------------
 
 
