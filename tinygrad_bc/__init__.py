@@ -31,6 +31,7 @@ from tinygrad_bc.primitive import ErrorSample as ErrorSample
 from tinygrad_bc.primitive import Sample as Sample
 from tinygrad_bc.primitive import composite as composite
 from tinygrad_bc.primitive import primitive as primitive
+from tinygrad_bc.scope import scope as scope
 from tinygrad_bc.tensor import Tensor as Tensor
 from tinygrad_bc.tensor import tensor as tensor
 
@@ -63,6 +64,6 @@ def __dir__() -> list[str]:
     own = """
         __version__ ErrorSample Sample Tensor composite detect_anomaly enable_grad errors grad hessian hvp
         is_grad_enabled jacobian jvp linalg
-        no_grad ops primitive tensor value_and_grad vjp
+        no_grad ops primitive scope tensor value_and_grad vjp
     """
     return sorted([*own.split(), *_LATER, *dir(ops)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import itertools
-import linecache
 import re
 import reprlib
 import sys
@@ -25,6 +24,7 @@ from tinygrad_bc.errors import (
     TinygradError,
 )
 from tinygrad_bc.record import Node, Value, user_frame
+from tinygrad_bc.source import expression
 
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive
@@ -74,17 +74,10 @@ LONGEST_EXPRESSION = 40
 
 def _written(frame: FrameType) -> list[str]:
     """Return the two sides of the operator that `frame` is at, as the user wrote them; [] where it is at none."""
-    first, last, start, end = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
-    if first is None or first != last:
+    found = expression(frame.f_code, frame.f_lasti)
+    if found is None or not isinstance(found[1], ast.BinOp):
         return []
-    text = linecache.getline(frame.f_code.co_filename, first).encode()[start:end].decode()
-    try:
-        expression = ast.parse(text, mode="eval").body
-    except SyntaxError:
-        return []
-    if not isinstance(expression, ast.BinOp):
-        return []
-    return [ast.get_source_segment(text, side) or "" for side in (expression.left, expression.right)]
+    return [ast.get_source_segment(found[0], side) or "" for side in (found[1].left, found[1].right)]
 
 
 def _titles(inputs: Sequence[Any]) -> list[str]:

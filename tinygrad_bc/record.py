@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_bc import source
 from tinygrad_bc.errors import DTypeError, ShapeError, TinygradError
+from tinygrad_bc.scope import current
 
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive
@@ -31,6 +33,8 @@ __all__ = ["Graph", "Node", "Value", "as_array", "as_values", "clock", "recorded
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _ticks = itertools.count(1)
+
+_current_scope = current.get
 
 clock = _ticks.__next__
 """The next tick of a clock that only goes forward: it dates nodes and changes of data."""
@@ -83,9 +87,11 @@ class Node:
         topologically.
     spent : bool
         Whether a backward pass has gone through it that was not asked to retain the graph.
+    scope : Scope or None
+        The innermost ``with scope(name)`` block that it was recorded in.
     """
 
-    __slots__ = ("_code", "_instruction", "inputs", "op", "params", "spent", "tick")
+    __slots__ = ("_code", "_instruction", "inputs", "op", "params", "scope", "spent", "tick")
 
     def __init__(
         self, op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any], tick: int, frame: FrameType
@@ -95,7 +101,8 @@ class Node:
         self.params = params
         self.tick = tick
         self.spent = False
-        # Where the user's code was. The line number is looked up when somebody asks for it: doing
+        self.scope = _current_scope()
+        # Where the user's code was. What is written there is looked up when somebody asks for it: doing
         # that here would cost more than all the rest.
         self._code = frame.f_code
         self._instruction = frame.f_lasti
@@ -113,8 +120,7 @@ class Node:
     @property
     def lineno(self) -> int:
         """The number of the line that recorded this node."""
-        lines = itertools.islice(self._code.co_positions(), self._instruction // 2, None)
-        return next(lines)[0] or self._code.co_firstlineno
+        return source.line_number(self._code, self._instruction)
 
     @property
     def source(self) -> str:
@@ -125,6 +131,20 @@ class Node:
     def place(self) -> str:
         """File, line number and text of the line that recorded this node."""
         return f"{self.filename}:{self.lineno}: {self.source}"
+
+    @property
+    def variable(self) -> str:
+        """The user's variable, or attribute, that the result was assigned to at once; '' if it was not."""
+        return source.assigned_to(self._code, self._instruction)
+
+    @property
+    def operands(self) -> list[str]:
+        """The user's variables that the operation was applied to, '' for others; empty where that is not written."""
+        return source.operands(self._code, self._instruction, self.op.name, len(self.inputs))
+
+    def shares_expression(self, other: Node) -> bool:
+        """Return whether both were recorded by one call or operator of the user's code."""
+        return self._code is other._code and self._instruction == other._instruction
 
     def __repr__(self) -> str:
         return f"Node({self.op.name}, {len(self.inputs)} inputs, {self.params})"
@@ -257,7 +277,8 @@ class Graph:
         back to the leaves.
     names : mapping, optional
         Names for values that have none of their own, for example ``locals()``. A plain array
-        that took part in the computation can be named too.
+        that took part in the computation can be named too. Other values are called by the variable that
+        the user's code assigned them to, or passed them in.
 
     Attributes
     ----------
@@ -292,13 +313,33 @@ class Graph:
         for name, thing in names.items():
             if isinstance(thing, Value | np.ndarray) and not name.startswith("_"):
                 known.setdefault(id(thing), name)
+        written = self._names_in_source()
         labels: dict[Value, str] = {}
         uses: dict[str, int] = {}
         for number, value in enumerate(self.values):
-            label = value.name or known.get(id(value)) or known.get(id(value._data)) or f"%{number}"
+            label = value.name or known.get(id(value)) or known.get(id(value._data)) or written.get(value)
+            label = label or f"%{number}"
             uses[label] = uses.get(label, 0) + 1
             labels[value] = label if uses[label] == 1 else f"{label}({uses[label]})"  # a name given more than once
         return labels
+
+    def _names_in_source(self) -> dict[Value, str]:
+        """Return the variables that the user's code assigned the values to, or passed the leaves in."""
+        names: dict[Value, str] = {}
+        for value in self.values:
+            node = self.node(value)
+            if node is None:
+                continue
+            names[value] = node.variable
+            for i, x in enumerate(node.inputs):
+                if not isinstance(x, Value):
+                    continue
+                made_by = self.node(x)
+                if made_by is None:
+                    names[x] = names.get(x) or (node.operands[i] if node.operands else "")
+                elif not made_by.operands and node.shares_expression(made_by):
+                    names[x] = ""  # a step inside the call whose last result was assigned
+        return names
 
     def __iter__(self) -> Iterator[Value]:
         return iter(self.values)

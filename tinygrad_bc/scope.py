@@ -1,0 +1,74 @@
+"""Named parts of a computation, for those who look at its record."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+from tinygrad_bc.errors import ArgumentError
+
+__all__ = ["Scope", "current", "scope"]
+
+
+class Scope:
+    """One time that a part of a program ran: a ``with scope(name)`` block that was entered.
+
+    Attributes
+    ----------
+    name : str
+    parent : Scope or None
+        The block around it.
+    """
+
+    __slots__ = ("name", "parent")
+
+    def __init__(self, name: str, parent: Scope | None) -> None:
+        self.name = name
+        self.parent = parent
+
+    @property
+    def path(self) -> tuple[Scope, ...]:
+        """The scopes from the outermost to this one."""
+        scopes = [self]
+        while scopes[-1].parent is not None:
+            scopes.append(scopes[-1].parent)
+        return tuple(reversed(scopes))
+
+    def __repr__(self) -> str:
+        return "/".join(scope.name for scope in self.path)
+
+
+current: ContextVar[Scope | None] = ContextVar("tinygrad_bc.scope", default=None)
+"""The innermost scope; separate for every thread and every async task."""
+
+
+@contextlib.contextmanager
+def scope(name: str) -> Iterator[Scope]:
+    """Give what is recorded inside the block a name: pictures draw it as one box that can be folded.
+
+    Scopes may be nested. Entering one a second time is another repetition of it, and repetitions fold into
+    ``name × N``. As a decorator, every call of the function is a repetition.
+
+    Raises
+    ------
+    ArgumentError
+        If `name` is not a text, or an empty one.
+
+    Examples
+    --------
+    >>> import tinygrad_bc as tg
+    >>> x = tg.tensor([1.0, -2.0], requires_grad=True)
+    >>> with tg.scope("encoder"):
+    ...     hidden = tg.relu(2 * x)
+    >>> hidden.node.scope
+    encoder
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ArgumentError(f"scope: expected a name, for example scope('encoder'), got {name!r}")
+    entered = Scope(name, current.get())
+    token = current.set(entered)
+    try:
+        yield entered
+    finally:
+        current.reset(token)
