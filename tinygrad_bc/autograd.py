@@ -26,7 +26,16 @@ from tinygrad_bc.ops import astype, sum_to
 from tinygrad_bc.primitive import CAPTURE, GRADIENTS, OFF, Mode, constant, mode
 from tinygrad_bc.record import Array, Node, Value, as_array, as_values, clock, recorded_order
 
-__all__ = ["backward", "enable_grad", "grad", "is_grad_enabled", "no_grad"]
+__all__ = [
+    "backward",
+    "computed_from",
+    "enable_grad",
+    "grad",
+    "is_grad_enabled",
+    "no_grad",
+    "record_everything",
+    "starting_cotangent",
+]
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -77,6 +86,11 @@ def enable_grad(function: Any = None) -> Any:
     return _SwitchMode(GRADIENTS) if function is None else _SwitchMode(GRADIENTS)(function)
 
 
+def record_everything() -> _SwitchMode:
+    """Record every operation on a tensor inside the block, constants too: for those who read the record."""
+    return _SwitchMode(CAPTURE)
+
+
 def is_grad_enabled() -> bool:
     """Return whether operations on tensors that require a gradient are being recorded."""
     return mode.get() is not OFF
@@ -94,7 +108,7 @@ def backward(
     Tensors asked to with ``retain_grad()`` get theirs too. `Tensor.backward` describes the parameters.
     """
     wanted = None if inputs is None else dict.fromkeys(as_values(inputs, "backward: inputs"))
-    seeds = {output: _seed(output, gradient, symbolic=create_graph)}
+    seeds = {output: starting_cotangent(output, gradient, symbolic=create_graph)}
     order = recorded_order(seeds)
     for value in order:
         if value.node.spent:  # type: ignore[union-attr]
@@ -197,7 +211,7 @@ def grad(
             )
     seeds: dict[Value, Any] = {}
     for output, gradient in zip(outputs, grad_outputs, strict=True):
-        seed = _seed(output, gradient, symbolic=create_graph)
+        seed = starting_cotangent(output, gradient, symbolic=create_graph)
         seeds[output] = seeds[output] + seed if output in seeds else seed
     results = _backward_pass(seeds, recorded_order(seeds), dict.fromkeys(inputs), create_graph)
     if not create_graph:
@@ -211,7 +225,7 @@ def grad(
 _HOW_TO_REQUIRE = "create it with tensor(..., requires_grad=True)"
 
 
-def _seed(output: Value, gradient: Any, *, symbolic: bool = False) -> Any:
+def starting_cotangent(output: Value, gradient: Any, *, symbolic: bool = False) -> Any:
     """Return the cotangent that a backward pass starts from."""
     if not output._requires_grad:
         raise GradientError(
@@ -247,7 +261,7 @@ def _backward_pass(
     """Return the cotangents at the end of a backward pass, which is recorded if `create_graph` is true."""
     if not create_graph:
         return _pull_back(seeds, order, wanted, symbolic=False)
-    with _SwitchMode(CAPTURE):
+    with record_everything():
         return _pull_back(seeds, order, wanted, symbolic=True)
 
 
@@ -268,7 +282,7 @@ def _pull_back(
     symbolic
         Whether cotangents are tensors, and the pass is recorded; or else arrays, and nothing is.
     """
-    needed = None if wanted is None else _computed_from(wanted, order)
+    needed = None if wanted is None else computed_from(wanted, order)
     inspect_cotangent = anomaly.inspector(order)
     results: dict[Value, Any] = {}
     cotangents = dict(seeds)
@@ -371,7 +385,7 @@ def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
     return len(shape) <= len(larger) and all(n in (1, m) for n, m in zip(shape, tail))
 
 
-def _computed_from(wanted: Iterable[Value], order: list[Value]) -> set[Value]:
+def computed_from(wanted: Iterable[Value], order: list[Value]) -> set[Value]:
     """Return `wanted` and the values in `order` that were computed from them."""
     path = set(wanted)
     for value in order:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_bc.autograd import grad
+from tinygrad_bc.autograd import grad, record_everything
 from tinygrad_bc.check.gradient import gradcheck
 from tinygrad_bc.errors import DTypeError
-from tinygrad_bc.primitive import CAPTURE, Composite, Primitive, Sample, mode
+from tinygrad_bc.primitive import Composite, Primitive, Sample
 from tinygrad_bc.record import Array, Graph, Value
 from tinygrad_bc.tensor import Tensor, tensor
 
@@ -216,11 +216,8 @@ def _second_derivative(op: Operation, sample: Any) -> None:
 def _replay(op: Operation, sample: Any) -> None:
     """The record, run again on other data, gives what the operation gives on them."""
     case = _Case(op, sample)
-    token = mode.set(CAPTURE)  # or an operation on masks alone would not be recorded
-    try:
+    with record_everything():  # or an operation on masks alone would not be recorded
         recorded = Graph(case.called(case.inputs))
-    finally:
-        mode.reset(token)
     other = [x.data * 0.97 for x in case.xs]
     replayed = recorded.evaluate({x: data for x, data in zip(case.xs, other) if x in recorded})
     for again, eager in zip(replayed, case(other), strict=True):
