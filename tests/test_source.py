@@ -60,6 +60,12 @@ def test_other_targets_and_walrus():
     assert d is e
 
 
+def test_what_is_made_of_a_variable_is_not_called_by_its_name():
+    W = tg.tensor(np.ones((3, 5)), requires_grad=True)
+    total = (W @ X.T).sum() + (W @ X.T.data).sum()
+    assert labels(total) == ["W", "%1", "%2", "%3", "%4", "%5", "%6", "total"]
+
+
 def test_code_that_cannot_be_read_gives_no_names_and_no_error():
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     space = {"x": x, "tg": tg}

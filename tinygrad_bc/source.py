@@ -97,8 +97,12 @@ def operands(code: CodeType, instruction: int, op: str, count: int) -> list[str]
 
 
 def _variable(side: ast.expr) -> str:
-    """Return the name in ``W``, ``self.W`` or ``parameters["W"]``, or ''."""
+    """Return the name in ``W``, ``W.data``, ``self.W`` or ``parameters["W"]``, or ''."""
     match side:
+        case ast.Attribute(of, "data" | "values"):
+            return _variable(of)
+        case ast.Attribute(_, "T" | "mT"):  # it is not what the variable holds
+            return ""
         case ast.Name(name) | ast.Attribute(_, name) | ast.Subscript(_, ast.Constant(str(name))):
             return name
     return ""
