@@ -142,6 +142,10 @@ class Node:
         """The user's variables that the operation was applied to, '' for others; empty where that is not written."""
         return source.operands(self._code, self._instruction, self.op.name, len(self.inputs))
 
+    def take_place_of(self, other: Node) -> None:
+        """Say that the user's code recorded this where it recorded `other`, which it stands for."""
+        self._code, self._instruction, self.scope = other._code, other._instruction, other.scope
+
     def shares_expression(self, other: Node) -> bool:
         """Return whether both were recorded by one call or operator of the user's code."""
         return self._code is other._code and self._instruction == other._instruction
@@ -279,6 +283,8 @@ class Graph:
         Names for values that have none of their own, for example ``locals()``. A plain array
         that took part in the computation can be named too. Other values are called by the variable that
         the user's code assigned them to, or passed them in.
+    labels : mapping of Value to str, optional
+        What values are called, in the place of all that: those not among them get a number.
 
     Attributes
     ----------
@@ -292,13 +298,14 @@ class Graph:
         outputs: Value | Sequence[Value],
         inputs: Iterable[Value] = (),
         names: Mapping[str, Any] | None = None,
+        labels: Mapping[Value, str] | None = None,
     ) -> None:
         self.outputs = as_values(outputs, "outputs")
         self.inputs = list(inputs)
         recorded = recorded_order(self.outputs, stop=self.inputs)
         self._recorded = set(recorded)
         self.values = self._with_leaves(recorded)
-        self._labels = self._choose_labels(names or {})
+        self._labels = self._without_repetition(self._names_of_values(names or {}) if labels is None else labels)
 
     def _with_leaves(self, recorded: list[Value]) -> list[Value]:
         ordered: dict[Value, None] = {}
@@ -308,17 +315,22 @@ class Graph:
         ordered.update(dict.fromkeys(self.outputs))
         return list(ordered)
 
-    def _choose_labels(self, names: Mapping[str, Any]) -> dict[Value, str]:
+    def _names_of_values(self, names: Mapping[str, Any]) -> dict[Value, str]:
         known: dict[int, str] = {}
         for name, thing in names.items():
             if isinstance(thing, Value | np.ndarray) and not name.startswith("_"):
                 known.setdefault(id(thing), name)
         written = self._names_in_source()
+        return {
+            value: value.name or known.get(id(value)) or known.get(id(value._data)) or written.get(value, "")
+            for value in self.values
+        }
+
+    def _without_repetition(self, names: Mapping[Value, str]) -> dict[Value, str]:
         labels: dict[Value, str] = {}
         uses: dict[str, int] = {}
         for number, value in enumerate(self.values):
-            label = value.name or known.get(id(value)) or known.get(id(value._data)) or written.get(value)
-            label = label or f"%{number}"
+            label = names.get(value) or f"%{number}"
             uses[label] = uses.get(label, 0) + 1
             labels[value] = label if uses[label] == 1 else f"{label}({uses[label]})"  # a name given more than once
         return labels

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from tinygrad_bc.autograd import computed_from, record_everything, starting_cotangent
 from tinygrad_bc.errors import GradientError
 from tinygrad_bc.ops import astype, sum_to
-from tinygrad_bc.record import Graph, Value, as_values
+from tinygrad_bc.record import Graph, Node, Value, as_values
 
 __all__ = ["BackwardPass", "Contribution"]
 
@@ -81,7 +81,7 @@ class BackwardPass:
         self._check_that_all_are_reached(self.wrt)
 
     def _walk(self, order: list[Value], needed: set[Value]) -> None:
-        partial = dict(self.cotangents)
+        partial: dict[Value, Any] = dict(self.cotangents)
         self.cotangents = {}
         for value in reversed(order):
             if value not in partial:
@@ -91,12 +91,23 @@ class BackwardPass:
             for i, (x, vjp) in enumerate(zip(node.inputs, node.op.vjps)):
                 if vjp is None or not isinstance(x, Value) or not x._requires_grad or x not in needed:
                     continue
-                unreduced = vjp(g, value, *node.inputs, **node.params)
+                unreduced = self._pulled_back(value, vjp, g)
                 c = sum_to(unreduced, shape=x.shape) if unreduced.shape != x.shape else unreduced
                 c = astype(c, x.dtype) if c.dtype != x.dtype else c
                 self.contributions.setdefault(x, []).append(Contribution(value, i, c, unreduced))
                 partial[x] = partial[x] + c if x in partial else c
         self.cotangents.update(partial)  # of the leaves
+
+    def _pulled_back(self, value: Value, vjp: Any, g: Value) -> Value:
+        """Return the vector-Jacobian product of the operation that made `value`: `vjp` is its rule for one input."""
+        node = self.recipe(value)
+        return vjp(g, value, *node.inputs, **node.params)
+
+    def recipe(self, value: Value) -> Node:
+        """Return the node of a value that was computed in the forward pass."""
+        node = self.graph.node(value)
+        assert node is not None
+        return node
 
     def _check_that_all_are_reached(self, wrt: Iterable[Value]) -> None:
         for value in wrt:
