@@ -68,10 +68,12 @@ def _assignments(code: CodeType) -> dict[int, str]:
             stored = then
         elif stored.opname not in STORES:
             continue
-        name = stored.argval[0] if isinstance(stored.argval, tuple) else stored.argval
+        name = str(stored.argval[0] if isinstance(stored.argval, tuple) else stored.argval)
+        if not name.isidentifier():  # made up by what compiled it
+            continue
         # An operator may be noted at any of the code units that belong to its instruction.
         for offset in range(made.offset, stored.offset, 2):
-            names.setdefault(offset, str(name))
+            names.setdefault(offset, name)
     return names
 
 

@@ -26,8 +26,8 @@ from tinygrad_bc.record import Node, Value, recorded_order
 
 __all__ = ["filled_with", "is_arithmetic", "simplify"]
 
-ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE, POWER = (
-    REGISTRY[name] for name in ("add", "subtract", "multiply", "divide", "negative", "power")
+ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE, SQUARE, POWER = (
+    REGISTRY[name] for name in ("add", "subtract", "multiply", "divide", "negative", "square", "power")
 )
 
 LARGEST = 12
@@ -227,7 +227,7 @@ class _Simplifier:
         return self.new[value]
 
     def _cheapest(self, value: Value, forms: _Forms) -> Value:
-        form = min(forms.tidy, forms.full, key=_cost)
+        form = min((way for form in (forms.tidy, forms.full) for way in _ways(form)), key=_cost)
         if _cost(form) < forms.recorded:
             found = self._as_before(self._emitted(form), value)
             if found is not None:
@@ -262,13 +262,19 @@ class _Simplifier:
             negative ^= flip
             factor = self._sum(base, -1 if flip else 1) if isinstance(base, Sum) else self.atoms[base]
             side = above if power > 0 else below
-            side.append(factor if abs(power) == 1 else self._call(POWER, factor, abs(power)))
+            side.append(self._raised(factor, abs(power)))
         size = abs(form.coefficient)
         if size.numerator != 1 or (size != 1 and size.denominator > 2**20):  # not 1/k, or a number like 0.1
-            above.insert(0, _plain(size))
+            above.insert(0, _plain(-size if negative else size))
+            negative = False
         elif size != 1:
             below.append(size.denominator)
         return above, below, negative
+
+    def _raised(self, factor: Any, power: int) -> Any:
+        if power > 2:
+            return self._call(POWER, factor, power)
+        return factor if power == 1 else self._call(SQUARE, factor)
 
     def _product(self, factors: list[Any]) -> Any:
         total = None
@@ -354,6 +360,15 @@ def _size(form: Form) -> int:
     )
 
 
+def _ways(form: Form) -> list[Form]:
+    """Return a form, and the same with its coefficient inside its sum, if it has one."""
+    inside = [base for base, power in form.powers if isinstance(base, Sum) and power == 1]
+    if len(inside) != 1 or abs(form.coefficient) == 1:
+        return [form]
+    terms = Sum(frozenset((powers, c * form.coefficient) for powers, c in inside[0].terms))
+    return [form, Form(Fraction(1), form.powers - {(inside[0], 1)} | {(terms, 1)})]
+
+
 def _can_flip(base: Sum) -> bool:
     return any(coefficient < 0 for _, coefficient in base.terms)
 
@@ -369,7 +384,7 @@ def _cost(form: Form) -> int:
             negative &= not (power % 2 == 1 and _can_flip(base))
     if form.powers:
         size = abs(form.coefficient)
-        total += (size != 1) + negative
+        total += (size != 1) + (negative and size.numerator == 1)
         total += size == 1 and all(power < 0 for _, power in form.powers)  # 1 / x
     return total
 

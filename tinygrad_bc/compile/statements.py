@@ -39,6 +39,12 @@ def recipe(graph: Graph, value: Value) -> Node:
     return node
 
 
+def _is_transposed(graph: Graph, value: Value) -> bool:
+    """Return whether a value is the transposition of one that has a name: as short as a name, and no work."""
+    node = recipe(graph, value)
+    return node.op.name == "matrix_transpose" and not graph.label(next(node.values)).startswith("%")
+
+
 def statements(graph: Graph, cut: Iterable[Value] = ()) -> list[Statement]:
     """Group the computed values of `graph` into assignments, in the order of the record.
 
@@ -58,7 +64,8 @@ def statements(graph: Graph, cut: Iterable[Value] = ()) -> list[Statement]:
     computed = [value for value in graph if graph.node(value) is not None]
     uses = Counter(x for value in computed for x in recipe(graph, value).values)
     named = {*graph.outputs, *cut}
-    named.update(value for value in computed if uses[value] > 1 or not graph.label(value).startswith("%"))
+    named.update(value for value in computed if uses[value] > 1 and not _is_transposed(graph, value))
+    named.update(value for value in computed if not graph.label(value).startswith("%"))
     inside: dict[Value, tuple[Value, ...]] = {}
     depth: dict[Value, int] = {}
     for value in computed:

@@ -351,7 +351,7 @@ class _Lines:
         """Return a line for each result, under the name of the derivative, and before it those that it needs."""
         titles, shown, taken = dict(self.titles), dict(self.shown), set(self.inputs)
         for value, result in results.items():
-            if result not in taken:
+            if result not in taken and result.node is not None:
                 taken.add(result)
                 titles.setdefault(result, self.derivation.backward.name(value))
                 shown[result] = self.derivation.derivative(value)
