@@ -1,5 +1,7 @@
 """The exceptions a user can catch. Each says what was passed, what was expected, and the likely fix."""
 
+from typing import Any, NamedTuple
+
 from numpy.linalg import LinAlgError as _LinAlgError
 
 __all__ = [
@@ -7,6 +9,7 @@ __all__ = [
     "ArgumentError",
     "DTypeError",
     "DataError",
+    "FailedOperation",
     "GradientError",
     "GradientWarning",
     "IndexingError",
@@ -15,14 +18,46 @@ __all__ = [
     "MissingDependencyError",
     "RenderError",
     "ShapeError",
+    "SourceError",
     "TinygradError",
 ]
 
 
+class FailedOperation(NamedTuple):
+    """What failed, for who wants to look at it: ``tg.graph(error)`` draws how the computation got there.
+
+    Attributes
+    ----------
+    name : str
+        The operation, or function.
+    inputs : tuple
+        What it was given: tensors, arrays, numbers.
+    titles : tuple of str
+        What each of them is called in the user's code.
+    op : Primitive or None
+        The declaration of the operation; None if it is a function made of operations.
+    params : dict
+        Its metadata, defaults filled in.
+    """
+
+    name: str
+    inputs: tuple[Any, ...]
+    titles: tuple[str, ...]
+    op: Any = None
+    params: Any = None
+
+
 class TinygradError(Exception):
-    """Base class of every error that this package raises on purpose."""
+    """Base class of every error that this package raises on purpose.
+
+    Attributes
+    ----------
+    failed : FailedOperation or None
+        The operation that raised it.
+    """
 
     located = False  # whether the message names the user's line already
+    failed: FailedOperation | None = None
 
 
 class ArgumentError(TinygradError, ValueError):
@@ -61,6 +96,10 @@ class DataError(TinygradError, ValueError):
 
 class RenderError(TinygradError, RuntimeError):
     """A picture could not be drawn."""
+
+
+class SourceError(TinygradError, RuntimeError):
+    """No source code can be written for an operation."""
 
 
 class MissingDependencyError(TinygradError, ImportError):

@@ -169,6 +169,16 @@ def _wrapped(node: Any, head: str, tail: str, indent: str) -> list[str]:
     return [*found, indent + closing + tail]
 
 
+def return_lines(statement: ast.Return) -> list[str]:
+    """Return the lines of the end of a function; several results stand without parentheses if there is room."""
+    value = statement.value
+    if isinstance(value, ast.Tuple):
+        line = f"{INDENT}return {', '.join(map(expression, value.elts))}"
+        if len(line) <= WIDTH:
+            return [line]
+    return lines(statement, INDENT)
+
+
 def definition(title: str, parameters: list[str], docstring: str) -> list[str]:
     """Return the first lines of a function."""
     head = f"def {title}({', '.join(parameters)}):"

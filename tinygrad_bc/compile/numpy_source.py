@@ -27,7 +27,7 @@ from tinygrad_bc.errors import SourceError
 from tinygrad_bc.primitive import Primitive
 from tinygrad_bc.record import Graph, Value
 
-__all__ = ["SourceError", "Writer", "leaves"]
+__all__ = ["Length", "Writer", "identifier", "leaves"]
 
 MOST_INLINE = 2
 """How many operations the forward computation may have that is written inside a formula."""
@@ -71,7 +71,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.helpers: dict[str, str] = {}
-        self.names: dict[Value, str] = {}  # what the user named has one name in all functions
+        self.names: dict[Value, str] = {}  # what has a name or is an argument is called the same in all functions
         self.modules: set[str] = set()
         self.titles: set[str] = set()
         self._templates: dict[Any, Template] = {}
@@ -89,7 +89,7 @@ class Writer:
         return self._templates[key]
 
     def _specialised(self, op: Primitive, likes: list[Any], params: Mapping[str, Any]) -> Template:
-        titles = [_identifier(title) for title in op.arrays[: len(likes)]]
+        titles = [identifier(title) for title in op.arrays[: len(likes)]]
         titles += [f"x{i}" for i in range(len(titles), len(likes))]
         args = [Code(name(title), like) for title, like in zip(titles, likes)]
         try:
@@ -103,10 +103,10 @@ class Writer:
         body, general = self._general(op, args, params, body)
         optional = {key: op.defaults[key] for key in general if key in op.defaults}
         keywords = {key: params[key] for key in general if key not in optional or params[key] != optional[key]}
-        defaults = [f"{_identifier(key)}={layout.expression(literal(x, self.modules))}" for key, x in optional.items()]
-        required = [_identifier(key) for key in general if key not in optional]
+        defaults = [f"{identifier(key)}={layout.expression(literal(x, self.modules))}" for key, x in optional.items()]
+        required = [identifier(key) for key in general if key not in optional]
         helper = self._helper(op, [*titles, *required, *defaults], body)
-        return self._call(helper, titles, {_identifier(key): x for key, x in keywords.items()})
+        return self._call(helper, titles, {identifier(key): x for key, x in keywords.items()})
 
     def _call(self, helper: str, titles: Sequence[str], keywords: Mapping[str, Any]) -> Template:
         """Return the call of a helper."""
@@ -118,7 +118,7 @@ class Writer:
         """Return the call of the forward computation as it was written, where it cannot be specialised."""
         changed = {key: x for key, x in params.items() if key not in op.defaults or op.defaults[key] is not x}
         try:
-            return self._call(self._bundle.function(op.forward, _identifier(op.name)), titles, changed)
+            return self._call(self._bundle.function(op.forward, identifier(op.name)), titles, changed)
         except UnsupportedError as reason:
             raise SourceError(
                 f"no source can be written for the operation {op.name!r}: it uses {reason}. Write its forward "
@@ -129,7 +129,7 @@ class Writer:
         self, op: Primitive, args: list[Code], params: Mapping[str, Any], body: list[ast.stmt]
     ) -> tuple[list[ast.stmt], list[str]]:
         """Return a body with the names of metadata instead of their values where nothing else depends on them."""
-        codes = {key: Code(name(_identifier(key)), x) for key, x in params.items() if _is_number_or_several(x)}
+        codes = {key: Code(name(identifier(key)), x) for key, x in params.items() if _is_number_or_several(x)}
         try:
             wider = self._body(op, args, {**params, **codes})
         except Exception:  # what is computed from metadata does not work with a name in the place of a number
@@ -174,7 +174,7 @@ class Writer:
         def source(title: str) -> str:
             return "\n".join([*decorators, *layout.definition(title, parameters, docstring), *text]) + "\n"
 
-        return self._define(_identifier(op.name), source)
+        return self._define(identifier(op.name), source)
 
     def _define(self, title: str, source: Callable[[str], str]) -> str:
         """Add a definition, unless it is there already, and return the name that it got."""
@@ -184,7 +184,7 @@ class Writer:
         return chosen
 
     def _define_statement(self, title: str, statement: Callable[[str], ast.stmt]) -> str:
-        return self._define(_identifier(title), lambda final: "\n".join(layout.lines(statement(final), "")) + "\n")
+        return self._define(identifier(title), lambda final: "\n".join(layout.lines(statement(final), "")) + "\n")
 
     # --- functions
 
@@ -217,7 +217,7 @@ class Writer:
         SourceError
             If an argument is missing, an operation has no source, or the name is that of a helper.
         """
-        if title in self.titles or title in self.helpers or _identifier(title) != title:
+        if title in self.titles or title in self.helpers or identifier(title) != title:
             raise SourceError(f"a function cannot be called {title!r} here: the name is taken, or none of Python's")
         self.titles.add(title)
         return _Function(self, graph, arguments, returns).source(title, docstring, lengths or {})
@@ -252,12 +252,12 @@ class _Function:
 
     def __init__(self, writer: Writer, graph: Graph, arguments: Sequence[Value], returns: Sequence[Value]) -> None:
         self.writer, self.graph, self.arguments, self.returns = writer, graph, arguments, returns
-        self.names = dict(writer.names)
+        self.names, self.given = dict(writer.names), set(arguments)
         self.lines: list[str] = []
         self.expressions: dict[Value, ast.expr] = {}
 
     def source(self, title: str, docstring: str, lengths: Mapping[Value, Length]) -> str:
-        graph, known = self.graph, set(self.arguments)
+        graph, known = self.graph, self.given
         groups = statements(graph, [v for v in self.returns if v in graph])
         work = [(value, value is group.target) for group in groups for value in (*group.inlined, group.target)]
         work = [(value, named) for value, named in work if value not in known]
@@ -276,7 +276,7 @@ class _Function:
         results = [self._operand(value) for value in self.returns]
         result = ast.Return(results[0] if len(results) == 1 else ast.Tuple(results, ast.Load()))
         head = layout.definition(title, [self.names[v] for v in self.arguments], docstring)
-        return "\n".join([*head, *self.lines, *_return_lines(result)]) + "\n"
+        return "\n".join([*head, *self.lines, *layout.return_lines(result)]) + "\n"
 
     def _choose_names(self, values: Iterable[Value], taken: set[str]) -> None:
         taken = taken | set(self.writer.helpers) | self.writer.modules | {"np"}
@@ -285,13 +285,13 @@ class _Function:
             if value in self.names:
                 continue
             label = self.graph.label(value) if value in self.graph else value.name or "x"
-            base = _identifier(label)
+            base = identifier(label)
             text, number = base, 2
             while text in taken:
                 text, number = f"{base}_{number}", number + 1
             taken.add(text)
             self.names[value] = text
-            if not label.startswith("%"):
+            if not label.startswith("%") or value in self.given:
                 self.writer.names[value] = text
 
     def _codes(self, inputs: Iterable[Any]) -> list[Any]:
@@ -340,16 +340,6 @@ class _Function:
 # --- small things --------------------------------------------------------------------------------
 
 
-def _return_lines(statement: ast.Return) -> list[str]:
-    value = statement.value
-    if isinstance(value, ast.Tuple):
-        text = ", ".join(map(layout.expression, value.elts))
-        line = f"{layout.INDENT}return {text}"
-        if len(line) <= layout.WIDTH:
-            return [line]
-    return layout.lines(statement, layout.INDENT)
-
-
 def _is_small(value: Value) -> bool:
     return math.prod(value.shape) <= 4
 
@@ -363,7 +353,7 @@ def _kind(like: Any) -> Any:
     return (like.shape, like.dtype) if isinstance(like, np.ndarray) else type(like)
 
 
-def _identifier(label: str) -> str:
+def identifier(label: str) -> str:
     """Return a label as a Python identifier that hides nothing."""
     text = re.sub(r"\W+", "_", f"v{label[1:]}" if re.fullmatch(r"%\d+", label) else label).rstrip("_") or "v"
     text = text if not text[0].isdigit() else f"v{text}"

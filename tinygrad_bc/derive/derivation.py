@@ -20,6 +20,7 @@ from tinygrad_bc.derive.formulas import Formulas
 from tinygrad_bc.derive.notation import Expression, apply, derivative, equation, number, prime
 from tinygrad_bc.derive.printing import latex, mathml, text
 from tinygrad_bc.derive.recognise import name_counts, with_relations
+from tinygrad_bc.derive.script import Script
 from tinygrad_bc.errors import GradientError
 from tinygrad_bc.files import check_destination, write_atomically
 from tinygrad_bc.primitive import REGISTRY, constant
@@ -42,6 +43,9 @@ class Line(NamedTuple):
 
     equation: Expression
     value: Value
+
+    def __str__(self) -> str:
+        return text(self.equation)
 
 
 class PrimedPass(BackwardPass):
@@ -90,11 +94,11 @@ def _is_elementwise(value: Value, vjp: Any) -> bool:
     return slope.shape == g.shape and _agree(found, g * slope)
 
 
-def _agree(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    """Return whether two arrays are the same but for rounding, relative to the largest entry."""
-    finite = np.isfinite(b)
-    if not np.array_equal(np.isfinite(a), finite):
+def _agree(a: Any, b: np.ndarray[Any, Any]) -> bool:
+    """Return whether two arrays are the same but for rounding (relative to the largest entry) where `b` is finite."""
+    if a.shape != b.shape or a.dtype != b.dtype:
         return False
+    a, finite = np.asarray(a), np.isfinite(b)
     scale = np.abs(b[finite]).max(initial=0.0)
     return bool(np.abs(a[finite] - b[finite]).max(initial=0.0) <= RTOL.get(b.dtype, 0.0) * scale)
 
@@ -136,7 +140,8 @@ class Derivation:
             Line(equation(self._expressions.name(value), right), value)
             for value, right in self._expressions.lines.items()
         ]
-        self._check_against_the_engine()
+        for passed in (self.backward, self._primed):
+            self._check({value: passed.cotangents[value] for value in passed.wrt}, self._gradients, "the formula")
 
     # --- the chain rule, step by step
 
@@ -150,7 +155,9 @@ class Derivation:
         new = simplify([passed.cotangents[value] for value in ends], inputs, stand_ins, combine=False)
         shown = {stand_ins[passed.cotangents[value]]: self.derivative(value) for value in reversed(ends)}
         lines = _Lines(self, [*inputs, *shown], self._titles, shown | self._shown(passed.slopes))
-        return lines.of({value: new[passed.cotangents[value]] for value in ends})
+        results = {value: new[passed.cotangents[value]] for value in ends}
+        self._check(results, passed.cotangents, "the formula")
+        return lines.of(results)
 
     def _stand_ins(self, values: Iterable[Value]) -> dict[Value, Value]:
         """Return leaves that stand for the cotangents of values."""
@@ -184,8 +191,10 @@ class Derivation:
         ends = [value for value in passed.cotangents if value in set(passed.wrt)]
         new = simplify([passed.cotangents[value] for value in ends], inputs)
         results = {value: new.get(passed.cotangents[value], passed.cotangents[value]) for value in ends}
+        self._check(results, passed.cotangents, "the formula")
         uses, titles = _uses(results.values(), inputs), dict(self._titles)
-        for value in sorted(passed.cotangents, key=lambda x: x not in results):  # the ends first
+        candidates = [*results, *(x for x in self._named if x in passed.cotangents)]
+        for value in candidates:
             found = new.get(passed.cotangents[value])
             if found is not None and found.node is not None and (value in results or uses[found] > 1):
                 titles.setdefault(found, passed.name(value))
@@ -236,16 +245,19 @@ class Derivation:
 
     # --- is it right
 
-    def _check_against_the_engine(self) -> None:
-        wrt = self._wrt if self._wrt is not None else self.backward.wrt
-        wrt = as_values(wrt, "derive: wrt")
-        for value, expected in zip(self.backward.wrt, grad(self._output, wrt)):
-            for passed in (self.backward, self._primed):
-                if not _agree(passed.cotangents[value]._array, expected._array):
-                    raise GradientError(
-                        f"the formulas of {passed.name(value)} do not evaluate to the recorded gradient. A hook that "
-                        "changes a gradient is not part of a formula; if there is none, please report this"
-                    )
+    @cached_property
+    def _gradients(self) -> dict[Value, Value]:
+        """The gradients that the engine computes, which everything here is compared with."""
+        wrt = self.backward.wrt if self._wrt is None else self._wrt
+        return dict(zip(self.backward.wrt, grad(self._output, wrt)))
+
+    def _check(self, found: Mapping[Value, Value], expected: Mapping[Value, Value], what: str) -> None:
+        for value, x in found.items():
+            if not _agree(x._array, expected[value]._array):
+                raise GradientError(
+                    f"{what} of {self.backward.name(value)} does not evaluate to what was recorded. A hook that "
+                    "changes a gradient is not part of a formula; if there is none, please report this"
+                )
 
     # --- written
 
@@ -295,6 +307,28 @@ class Derivation:
             rows = "\n".join(mathml(line.equation) for line in lines)
             parts.append(f"<h3>{title.capitalize()}</h3>\n{rows}")
         return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in self.notes)]) + "\n"
+
+    @cached_property
+    def _script(self) -> Script:
+        script = Script(self.backward, self.counts, self.heading)
+        value, gradients = script.run()
+        recorded = {self.backward.output: self._output, **self._gradients}
+        found = {self.backward.output: value, **dict(zip(self.backward.wrt, gradients))}
+        self._check({x: constant(np.asarray(array)) for x, array in found.items()}, recorded, "the source")
+        return script
+
+    def source(self) -> str:
+        """Return a module of NumPy that computes the number and its derivatives, with no other import.
+
+        It has the functions ``forward``, ``backward`` and ``value_and_grad``, in the names and shapes of the record.
+        It has been run on the recorded data, and its results compared with the recorded gradients.
+
+        Raises
+        ------
+        SourceError
+            If the source of an operation cannot be had: one that was declared in an interactive session, for example.
+        """
+        return self._script.source
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the derivation to a file and return its path.
@@ -387,5 +421,38 @@ def _table(title: str, lines: Sequence[Line]) -> str:
 
 
 def derive(output: Value, wrt: Any = None, names: Mapping[str, Any] | None = None) -> Derivation:
-    """Return the chain rule."""
+    """Return the chain rule of a recorded computation, as formulas and as NumPy source.
+
+    Parameters
+    ----------
+    output : Tensor
+        What is differentiated, of one element.
+    wrt : Tensor or sequence of Tensor, optional
+        With respect to what: parameters, or values computed on the way. By default all leaves that require a gradient.
+    names : mapping, optional
+        Names for values that have none of their own, for example ``locals()``; others are called by the variables
+        of the user's code.
+
+    Returns
+    -------
+    Derivation
+        ``print`` shows it as text; `Derivation.latex`, `Derivation.mathml` and `Derivation.source` give other forms,
+        `Derivation.save` writes a file, and a notebook shows the formulas.
+
+    Raises
+    ------
+    GradientError
+        If the output has more than one element, does not require a gradient or does not depend on one of `wrt`; or if
+        a formula does not evaluate to the recorded gradient.
+
+    Examples
+    --------
+    >>> import tinygrad_bc as tg
+    >>> w = tg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    >>> x, y = tg.tensor([[3.0, 4.0], [5.0, 6.0]], name="x"), tg.tensor([7.0, 8.0], name="y")
+    >>> Loss = ((x @ w - y) ** 2).mean().named("Loss")
+    >>> for line in derive(Loss).composed:
+    ...     print(line)
+    dLoss_w = xᵀ (2·(x w − y) / n)
+    """
     return Derivation(output, wrt, names)
