@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tinygrad_bc import draw as draw
     from tinygrad_bc import nn as nn
     from tinygrad_bc.check import gradcheck as gradcheck
+    from tinygrad_bc.derive import derive as derive
     from tinygrad_bc.draw import graph as graph
 
 __version__ = "0.2.0"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_bc.diagnosis import describe, user_line
-from tinygrad_bc.errors import AnomalyError
+from tinygrad_bc.errors import AnomalyError, FailedOperation
 from tinygrad_bc.record import Node, Value, recorded_order
 
 if TYPE_CHECKING:
@@ -104,12 +104,14 @@ def _first_made(value: Value) -> Value | None:
 def _forward(op: Primitive, inputs: Sequence[Any], result: Any, at: Any, place: str) -> AnomalyError:
     name = "NaN" if np.isnan(np.asarray(result)[at]) else "infinity"
     count = int(np.sum(~np.isfinite(result)))
-    return AnomalyError(
+    error = AnomalyError(
         f"`{op.name}` made the first {name}: element {_index(at)} of its result {np.shape(result)} is "
         f"{np.asarray(result)[at]}" + (f", and {count} elements in all are not finite" if count > 1 else "") + ". "
         f"What went in: {_operands(inputs, np.shape(result), at)}. {_stable_forward(op, inputs, result, at)}"
         f"{_IN_A_BRANCH + _choose_before(op) if 'where(' in place else ''}\n  {place}"
     )
+    error.failed = FailedOperation(op.name, tuple(inputs), tuple(op.arrays))
+    return error
 
 
 # --- backward ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_bc.errors import (
     DTypeError,
+    FailedOperation,
     GradientError,
     GradientWarning,
     IndexingError,
@@ -118,7 +119,9 @@ def forward_error(op: Primitive, inputs: Sequence[Any], params: dict[str, Any], 
         if not reason and op.broadcasts:
             reason = shapes_disagree(shapes, [_as_factor(title) for title in titles])
     call = op.write(operands, {**op.defaults, **params})
-    return _located(call if call.startswith(f"{op.name}(") else f"{op.name}: {call}", reason, error)
+    located = _located(call if call.startswith(f"{op.name}(") else f"{op.name}: {call}", reason, error)
+    located.failed = FailedOperation(op.name, tuple(inputs), tuple(titles), op, {**op.defaults, **params})
+    return located
 
 
 def call_mistake(name: str, takes: Sequence[str], positional: int, named: Collection[str], why: str = "") -> TypeError:
@@ -155,7 +158,9 @@ def call_error(
     for key, x in params.items():
         text = describe(x, key)
         given.append(text if text.startswith(f"{key} ") else f"{key}={text}")
-    return _located(f"{name}({', '.join(given)})", reason, error)
+    located = _located(f"{name}({', '.join(given)})", reason, error)
+    located.failed = FailedOperation(name, tuple(inputs), tuple(titles.get(key) or key for key in takes))
+    return located
 
 
 def _located(call: str, reason: str, error: Exception) -> TinygradError:

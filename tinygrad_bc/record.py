@@ -28,7 +28,7 @@ from tinygrad_bc.scope import current
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive
 
-__all__ = ["Graph", "Node", "Value", "as_array", "as_values", "clock", "recorded_order", "user_frame"]
+__all__ = ["Graph", "Node", "Value", "as_array", "as_values", "clock", "names_in_sight", "recorded_order", "user_frame"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -269,6 +269,18 @@ def as_values(things: Any, what: str) -> list[Any]:
     return values
 
 
+def names_in_sight(outputs: Value | Sequence[Value]) -> dict[str, Any]:
+    """Return the variables of the calling code that hold leaves of a record for which there is no other name."""
+    graph = Graph(outputs)
+    unnamed = [value for value in graph if graph.node(value) is None and graph.label(value).startswith("%")]
+    if not unnamed:
+        return {}
+    frame = user_frame(2)
+    wanted = {id(x) for value in unnamed for x in (value, value._data)}
+    variables = itertools.chain(frame.f_locals.items(), frame.f_globals.items())
+    return {name: thing for name, thing in variables if id(thing) in wanted and not name.startswith("_")}
+
+
 class Graph:
     """A numbered, walkable view of a record, which can run it again on other data.
 
@@ -329,8 +341,10 @@ class Graph:
     def _without_repetition(self, names: Mapping[Value, str]) -> dict[Value, str]:
         labels: dict[Value, str] = {}
         uses: dict[str, int] = {}
+        taken = set(names.values())
+        numbers = (f"%{number}" for number in itertools.count(len(self.values)) if f"%{number}" not in taken)
         for number, value in enumerate(self.values):
-            label = names.get(value) or f"%{number}"
+            label = names.get(value) or (f"%{number}" if f"%{number}" not in taken else next(numbers))
             uses[label] = uses.get(label, 0) + 1
             labels[value] = label if uses[label] == 1 else f"{label}({uses[label]})"  # a name given more than once
         return labels
@@ -349,8 +363,8 @@ class Graph:
                 made_by = self.node(x)
                 if made_by is None:
                     names[x] = names.get(x) or (node.operands[i] if node.operands else "")
-                elif not made_by.operands and node.shares_expression(made_by):
-                    names[x] = ""  # a step inside the call whose last result was assigned
+                elif node.shares_expression(made_by) and not (made_by.operands and made_by.op is node.op):
+                    names[x] = ""  # a step inside the call whose last result was assigned, and no turn of a loop
         return names
 
     def __iter__(self) -> Iterator[Value]:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -70,6 +71,27 @@ def test_the_picture_says_what_the_graph_holds(drawing, no_program, tmp_path):
     svg = drawing.render(str(tmp_path / "graph.SVG")).read_text(encoding="utf-8")
     for text in ("x", "%1", " = x ∘ x", "Loss", " = sum(%1)", "scalar: 5", "parameter", "computed", "output"):
         assert f">{text}</text>" in svg, text
+
+
+def test_boxes_in_the_svg_have_ids_classes_and_the_source_line(no_program):
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    with tg.scope("part <1>"):
+        y = tg.exp(x)
+    Loss = y.sum()
+    svg = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
+    for backward, ids in [(False, ["v0", "v1", "v2"]), (True, ["g0", "g1", "g2"])]:
+        root = ElementTree.fromstring(draw(graph(Loss, backward=backward).dot, "svg"))
+        groups = {group.get("id"): group for group in root.iter("{http://www.w3.org/2000/svg}g")}
+        assert {*ids, "s0", "key"} <= set(groups)
+        (link,) = groups[ids[1]].findall(".//a", svg)
+        assert link.get(f"{{{svg['xlink']}}}title").endswith(": y = tg.exp(x)")
+        assert groups[ids[1]].get("class") == ("node cotangent" if backward else "node computed")
+        assert groups["s0"].get("class") == "cluster scope"
+
+
+def test_json_and_dot_need_no_graphviz(drawing, no_graphviz, tmp_path):
+    assert drawing.render(tmp_path / "g.json").read_text(encoding="utf-8") == drawing.json
+    assert drawing.render(tmp_path / "g.dot").read_text(encoding="utf-8") == drawing.dot
 
 
 def test_odd_names_and_values_can_be_drawn(no_program):

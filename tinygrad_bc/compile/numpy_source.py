@@ -45,16 +45,24 @@ class Template(NamedTuple):
 
 
 class Length(NamedTuple):
-    """A number that is the length of an axis of an array, or its size where no axis is given."""
+    """A number that is the length of an axis of an array, or its size where no axis is given.
+
+    Attributes
+    ----------
+    of : Value
+    axis : int or None
+    dtype : optional
+        The type of NumPy that the number is to have, where it is not to be a plain one.
+    """
 
     of: Value
     axis: int | None = None
+    dtype: Any = None
 
     def expression(self, array: str) -> ast.expr:
-        """Return the code that finds it."""
-        if self.axis is None:
-            return ast.Attribute(name(array), "size", ast.Load())
-        return ast.Subscript(ast.Attribute(name(array), "shape", ast.Load()), ast.Constant(self.axis), ast.Load())
+        """Return the code that finds it: a Python number, or one of `dtype`."""
+        text = f"{array}.size" if self.axis is None else f"{array}.shape[{self.axis}]"
+        return ast.parse(text if self.dtype is None else f"np.{self.dtype}({text})", mode="eval").body
 
 
 class Writer:
@@ -64,9 +72,18 @@ class Writer:
 
     Examples
     --------
+    >>> import tinygrad_bc as tg
+    >>> a, b = tg.tensor([1.0, 2.0], requires_grad=True, name="a"), tg.tensor(3.0, requires_grad=True, name="b")
+    >>> total = (tg.exp(a) * b).sum().named("total")
     >>> writer = Writer()
-    >>> forward = writer.function(Graph(loss), "forward", [X, Y, W1, b1], [loss])
-    >>> print(writer.module(forward, docstring="A classifier."))
+    >>> print(writer.module(writer.function(Graph(total), "forward", [a, b], [total])))
+    import numpy as np
+    <BLANKLINE>
+    <BLANKLINE>
+    def forward(a, b):
+        total = np.sum(np.exp(a) * b)  # ()
+        return total
+    <BLANKLINE>
     """
 
     def __init__(self) -> None:
@@ -303,12 +320,16 @@ class _Function:
             return literal(x, self.writer.modules)
         if x in self.expressions:
             return self.expressions[x]
-        if not _is_small(x):
-            raise SourceError(
-                f"{self.graph.label(x)} of shape {x.shape} is neither computed nor an argument: pass it in "
-                "`arguments`; leaves(graph) lists what is needed"
-            )
-        return literal(x._array, self.writer.modules)
+        label = self.graph.label(x)
+        try:
+            if (label.startswith("%") or x._data.ndim == 0) and not x._requires_grad:
+                return literal(x._array, self.writer.modules)
+        except UnsupportedError:
+            pass
+        raise SourceError(
+            f"{label} of shape {x.shape} is neither computed nor an argument, and not a small constant: pass it in "
+            "`arguments`; leaves(graph) lists what is needed"
+        )
 
     def _write(self, value: Value, named: bool) -> None:
         node = recipe(self.graph, value)

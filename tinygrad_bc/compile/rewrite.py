@@ -98,6 +98,8 @@ def _of_operator(operator: Any, nodes: list[ast.expr]) -> ast.expr:
         return ast.UnaryOp(operator, nodes[0])
     if isinstance(operator, ast.cmpop):
         return ast.Compare(nodes[0], [operator], [nodes[1]])
+    if isinstance(operator, ast.Mult) and ast.unparse(nodes[1]) == "-1.0":
+        return ast.UnaryOp(ast.USub(), nodes[0])
     return ast.BinOp(nodes[0], operator, nodes[1])
 
 

@@ -100,27 +100,61 @@ def _computed(op: str, add: Add, operands: list[Form]) -> Form | None:
     return PRODUCTS[op](*operands)
 
 
-def _undone(value: Value) -> Value | None:
-    """Return what a transposition of a transposition was made of."""
-    (x,) = (node := _node(value)).inputs
-    return next(_node(x).values) if x.node is not None and x.node.op is node.op else None
+# For other operations: what may stand for a value, None if nothing simpler is known. `call` applies an operation.
+Call = Callable[..., Any]
 
 
-def _without_effect(value: Value) -> Value | None:
+def _untransposed(value: Value, call: Call) -> Value | None:
+    """Return (Aᵀ)ᵀ as A, (Aᵀ B)ᵀ as Bᵀ A and (A Bᵀ)ᵀ as B Aᵀ."""
+    x = _input(value)
+    if _is(x, "matrix_transpose"):
+        return _input(x)
+    if not _is(x, "matmul"):
+        return None
+    a, b = _node(x).inputs
+    if a._data.ndim != 2 or b._data.ndim != 2 or not (_is(a, "matrix_transpose") or _is(b, "matrix_transpose")):
+        return None
+    return call(_node(x).op, *(_input(y) if _is(y, "matrix_transpose") else call(_node(value).op, y) for y in (b, a)))
+
+
+def _exp_of_log(value: Value, call: Call) -> Value | None:
+    """Return exp(log_softmax(x)) as softmax(x)."""
+    x = _input(value)
+    return call(REGISTRY["softmax"], *_node(x).inputs, **_node(x).params) if _is(x, "log_softmax") else None
+
+
+def _other_class(value: Value, call: Call) -> Value | None:
+    """Return σ(−x) as 1 − σ(x)."""
+    x = _input(value)
+    return call(SUBTRACT, 1, call(_node(value).op, *_node(x).inputs)) if _is(x, "negative") else None
+
+
+def _without_effect(value: Value, call: Call) -> Value | None:  # noqa: ARG001
     """Return the input of an operation that leaves shape and element type as they are."""
-    x = next(_node(value).values)
+    x = _input(value)
     return x if x.shape == value.shape and x.dtype == value.dtype else None
 
 
-def _sum_of_equals(value: Value) -> Value | None:
+def _product_with_vector(value: Value, call: Call) -> Value | None:
+    """Return the product of a matrix and a column made of a vector, made a vector again, as their product."""
+    if (same := _without_effect(value, call)) is not None:
+        return same
+    product = _input(value)
+    if value._data.ndim != 1 or not _is(product, "matmul"):
+        return None
+    a, b = _node(product).inputs
+    vector = _input(b) if _is(b, "reshape") and b._data.ndim == 2 and b.shape[1] == 1 else None
+    return call(_node(product).op, a, vector) if vector is not None and vector._data.ndim == 1 else None
+
+
+def _sum_of_equals(value: Value, call: Call) -> Value | None:
     """Return the sum over axes along which a value was broadcast: so many times that value."""
-    x = next(_node(value).values)
+    x = _input(value)
     if x.shape == value.shape:
         return x
-    if x.node is None or x.node.op.name != "broadcast_to":
+    if not _is(x, "broadcast_to") or _input(x).shape != value.shape:
         return None
-    original = next(x.node.values)
-    return original * (x._data.size // value._data.size) if original.shape == value.shape else None
+    return call(MULTIPLY, _input(x), x._data.size // value._data.size)
 
 
 def _node(value: Value) -> Node:
@@ -128,10 +162,20 @@ def _node(value: Value) -> Node:
     return value.node
 
 
-RULES: dict[str, Callable[[Value], Value | None]] = {
-    "matrix_transpose": _undone,
+def _input(value: Value) -> Value:
+    return next(_node(value).values)
+
+
+def _is(value: Any, name: str) -> bool:
+    return isinstance(value, Value) and value.node is not None and value.node.op.name == name
+
+
+RULES: dict[str, Callable[[Value, Call], Value | None]] = {
+    "matrix_transpose": _untransposed,
+    "exp": _exp_of_log,
+    "sigmoid": _other_class,
     "cast": _without_effect,
-    "reshape": _without_effect,
+    "reshape": _product_with_vector,
     "sum_to": _sum_of_equals,
 }
 
@@ -156,6 +200,7 @@ class _Simplifier:
     ) -> None:
         self.add = add
         self.order = recorded_order(outputs, stop=inputs)
+        self.inputs = inputs
         self.outputs = list(outputs)
         self.stand_ins = stand_ins
         self.replaced: dict[Value, Value] = {}
@@ -169,8 +214,10 @@ class _Simplifier:
         for value in self.order:
             forms = self._arithmetic(value)
             if forms is None:
-                self.new[value] = self._rewritten(self._again(value))
-            else:
+                self.new[value] = new = self._rewritten(self._again(value))
+                # What is arithmetic now was something else before.
+                forms = None if new is value or new in self.inputs else self._arithmetic(new)
+            if forms is not None:
                 self.forms[value] = forms
                 if _size(forms.tidy) > LARGEST:
                     self.forms[value] = self._atom(value)
@@ -206,7 +253,7 @@ class _Simplifier:
             return _Forms(number(x), number(x), 0) if math.isfinite(x) else self._numbered(x)
         if x in self.forms:
             return self.forms[x]
-        the_same = filled_with(x)
+        the_same = None if x in self.inputs else filled_with(x)
         return self._atom(x) if the_same is None else _Forms(number(the_same), number(the_same), 0)
 
     def _atom(self, x: Value) -> _Forms:
@@ -320,9 +367,9 @@ class _Simplifier:
         return new
 
     def _rewritten(self, value: Value) -> Value:
-        while value.node is not None and (rule := RULES.get(value.node.op.name)) is not None:
-            simpler = rule(value)
-            if simpler is None:
+        while value not in self.inputs and value.node is not None and value.node.op.name in RULES:
+            simpler = RULES[value.node.op.name](value, self._call)
+            if simpler is None or not _agree(simpler._array, value._array):
                 break
             value = simpler
         return value

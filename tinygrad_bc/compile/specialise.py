@@ -176,7 +176,24 @@ def _shortest(x: Any) -> Any:
     return float(str(x)) if x.dtype.kind == "f" else x.item()
 
 
+def _regular(x: Any) -> str:
+    """Return how NumPy makes an array that follows a rule, '' for others."""
+    if x.size < 5:
+        return ""
+    dtype = "bool" if x.dtype.kind == "b" else x.dtype.name
+    if (x == x.flat[0]).all():
+        return f"np.full({x.shape}, {ast.unparse(_number(_shortest(x.flat[0])))}, np.{dtype})"
+    if x.ndim == 2 and x.shape[0] == x.shape[1] and np.array_equal(x, np.eye(len(x))):
+        return f"np.eye({len(x)}, dtype=np.{dtype})"
+    if x.dtype.kind == "i" and np.array_equal(x.ravel(), np.arange(x.size) + x.flat[0]):
+        counted = f"np.arange({x.flat[0]}, {x.flat[0] + x.size}, dtype=np.{dtype})"
+        return counted if x.ndim == 1 else f"{counted}.reshape({x.shape})"
+    return ""
+
+
 def _array(x: Any, modules: set[str]) -> ast.expr:
+    if rule := _regular(x):
+        return ast.parse(rule, mode="eval").body
     if x.size > 1000:
         raise UnsupportedError(f"a constant array of {x.size} numbers")
     if not x.size:

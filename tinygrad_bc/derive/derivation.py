@@ -24,7 +24,7 @@ from tinygrad_bc.derive.script import Script
 from tinygrad_bc.errors import GradientError
 from tinygrad_bc.files import check_destination, write_atomically
 from tinygrad_bc.primitive import REGISTRY, constant
-from tinygrad_bc.record import Graph, Value, as_values, recorded_order
+from tinygrad_bc.record import Graph, Value, as_values, names_in_sight, recorded_order
 
 __all__ = ["Derivation", "Line", "derive"]
 
@@ -122,17 +122,18 @@ class Derivation:
 
     def __init__(self, output: Value, wrt: Any = None, names: Mapping[str, Any] | None = None) -> None:
         output = as_values(output, "derive")[0]
-        names = dict(names or {})
         self._output, self._wrt = output, wrt
         new = with_relations(output, names)
         self._recognised = {x: made for x, made in new.items() if x.node is None}
-        names = {key: new.get(x, x) if isinstance(x, Value) else x for key, x in names.items()}
+        names = {key: new.get(x, x) if isinstance(x, Value) else x for key, x in (names or {}).items()}
         asked = None if wrt is None else [new.get(x, x) for x in as_values(wrt, "derive: wrt")]
         self.backward = BackwardPass(new.get(output, output), asked, names)
         self._primed = PrimedPass(new.get(output, output), asked, names)
         self.counts = name_counts(self.backward)
         graph = self.backward.graph
-        self._named = [value for value in graph if not graph.label(value).startswith("%")]
+        # What formulas are written in: all that has a name, and other leaves but plain numbers.
+        leaves = [v for v in graph if graph.node(v) is None and (v._data.ndim or v._requires_grad)]
+        self._named = list(dict.fromkeys([*(v for v in graph if not graph.label(v).startswith("%")), *leaves]))
         counts = {c.value: c.name for c in (*self.counts, *name_counts(self._primed))}
         self._titles = {value: graph.label(value) for value in self._named} | counts
         self._expressions = Formulas(graph)
@@ -430,8 +431,8 @@ def derive(output: Value, wrt: Any = None, names: Mapping[str, Any] | None = Non
     wrt : Tensor or sequence of Tensor, optional
         With respect to what: parameters, or values computed on the way. By default all leaves that require a gradient.
     names : mapping, optional
-        Names for values that have none of their own, for example ``locals()``; others are called by the variables
-        of the user's code.
+        Names for values that have none of their own. By default the variables that the calling code can see.
+        Other values are called by the variables that the user's code assigned them to.
 
     Returns
     -------
@@ -455,4 +456,4 @@ def derive(output: Value, wrt: Any = None, names: Mapping[str, Any] | None = Non
     ...     print(line)
     dLoss_w = xᵀ (2·(x w − y) / n)
     """
-    return Derivation(output, wrt, names)
+    return Derivation(output, wrt, names_in_sight(output) if names is None else names)

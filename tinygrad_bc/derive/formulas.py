@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from tinygrad_bc.compile.simplify import filled_with
 from tinygrad_bc.compile.statements import recipe, statements
 from tinygrad_bc.derive.notation import Expression, apply, name, number, summed
+from tinygrad_bc.derive.printing import text
 from tinygrad_bc.record import Graph, Node, Value
 
 __all__ = ["Formulas"]
@@ -57,7 +60,12 @@ class Formulas:
             found = self._sum_to(node, value)
             if found is not None:
                 return found
-        return apply(node.op, [self._operand(x) for x in node.inputs], node.params)
+        inputs = [self._operand(x) for x in node.inputs]
+        params = {
+            key: x.with_arrays(map(text, inputs[1:])) if hasattr(x, "with_arrays") else x
+            for key, x in node.params.items()
+        }
+        return apply(node.op, inputs, params)
 
     def _sum_to(self, node: Node, value: Value) -> Expression | None:
         """Return the sum over broadcast axes with its indices: over new axes in front, or over axes of length 1."""
@@ -72,12 +80,26 @@ class Formulas:
         if not isinstance(x, Value):
             return _number(x)
         if x not in self._shown:
-            the_same = filled_with(x)
-            self._shown[x] = self._name(self.graph.label(x), x) if the_same is None else _number(the_same)
+            title = self.graph.label(x)
+            self._shown[x] = (_constant(x) if title.startswith("%") else None) or self._name(title, x)
         return self._shown[x]
 
     def _name(self, title: str, value: Value) -> Expression:
         return name(title, scalar=value._data.ndim == 0)
+
+
+def _constant(x: Value) -> Expression | None:
+    """Return an unnamed constant that follows a rule: filled with one number, an identity matrix, a count."""
+    the_same = filled_with(x)
+    if the_same is not None:
+        return _number(the_same)
+    if x.node is not None or x._requires_grad or x._data.size < 2:
+        return None
+    if x._data.ndim == 2 and x.shape[0] == x.shape[1] and np.array_equal(x._data, np.eye(len(x._data))):
+        return name("I")
+    if x.dtype.kind == "i" and np.array_equal(x._data.ravel(), np.arange(x._data.size)):
+        return Expression("text", symbol=f"arange({x._data.size})")
+    return None
 
 
 def _number(x: float) -> Expression:

@@ -61,7 +61,7 @@ def _replace_number(result: Value, number: int, by: Value, stop: set[Value]) -> 
 RELATIONS: list[Callable[[Any], Any]] = [lambda x: 1 - x, lambda x: -x]
 
 
-def with_relations(output: Value, names: Mapping[str, Any]) -> dict[Value, Value]:
+def with_relations(output: Value, names: Mapping[str, Any] | None) -> dict[Value, Value]:
     """Return what stands for `output` and its history if unnamed constants are computed from what they were made of.
 
     ``1 − Y``, of a constant Y, is not recorded, and of plain arrays it cannot be. So the numbers of each
@@ -69,7 +69,7 @@ def with_relations(output: Value, names: Mapping[str, Any]) -> dict[Value, Value
     more than one number. What depends on such a constant is recorded anew; values that do not are left out.
     """
     graph = Graph(output, names=names)
-    new = _relations(graph, names)
+    new = _relations(graph, names or {})
     found = set(new.values())
     if new:
         with record_everything():

@@ -77,9 +77,12 @@ class Script:
         if count.value not in graph:
             return None
         size = int(count.value._array)
+        users = [node for value in graph if (node := graph.node(value)) is not None and count.value in set(node.values)]
+        alone = any(all(x._data.ndim == 0 for x in node.values) for node in users)  # then a plain number would be
+        dtype = count.value.dtype if alone else None  # divided by plain numbers, and no array come of it
         arrays = [value for value in [*self._arguments, *self._named] if value._data.ndim]
-        whole = [Length(x) for x in arrays if x.shape == count.of.shape and x._data.size == size]
-        axes = [Length(x, i) for x in arrays for i, n in enumerate(x.shape) if n == size and n in count.of.shape]
+        whole = [Length(x, None, dtype) for x in arrays if x.shape == count.of.shape and x._data.size == size]
+        axes = [Length(x, i, dtype) for x in arrays for i, n in enumerate(x.shape) if n == size and n in count.of.shape]
         return next(iter([*whole, *axes]), None)
 
     def _value_and_grad(self) -> str:

@@ -1,60 +1,88 @@
-"""The picture of a graph: one box per value, with its formula, its numbers and its gradient."""
+"""The picture of a graph: what is asked for with `graph`, and what can be done with the result."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-
+from tinygrad_bc.draw.backward_view import BackwardView
+from tinygrad_bc.draw.diagram import Diagram, View
+from tinygrad_bc.draw.dot import dot_text
 from tinygrad_bc.draw.engine import draw
-from tinygrad_bc.draw.files import check_destination, write_atomically
-from tinygrad_bc.draw.words import describe_numbers, describe_shape
-from tinygrad_bc.errors import MissingDependencyError, RenderError
-from tinygrad_bc.record import Graph, Value
+from tinygrad_bc.draw.fold import folded
+from tinygrad_bc.draw.forward_view import Failure, ForwardView
+from tinygrad_bc.draw.schema import json_text
+from tinygrad_bc.draw.select import around as only_around
+from tinygrad_bc.draw.select import where as only_where
+from tinygrad_bc.draw.themes import THEMES
+from tinygrad_bc.errors import ArgumentError, MissingDependencyError, RenderError, TinygradError
+from tinygrad_bc.files import check_destination, write_atomically
+from tinygrad_bc.record import Graph, Value, as_values, names_in_sight
 
 __all__ = ["Drawing", "graph"]
 
-FORMATS = ("svg", "png", "pdf", "dot")
-LONGEST = 60
-
-# The kind of a value is told by the shape of its box and again by the colour. Tints of the palette of Okabe and
-# Ito stay apart for colour-blind readers and leave black text readable; the shapes are for print in grey.
-KINDS = {
-    "parameter": {"shape": "box3d", "style": "filled", "fillcolor": "#9fd3f2", "margin": "0.14,0.09"},
-    "constant": {"shape": "note", "style": "filled", "fillcolor": "#ececec"},
-    "computed": {"shape": "box", "style": "rounded,filled", "fillcolor": "#ffffff"},
-    "output": {"shape": "box", "style": "filled", "fillcolor": "#fae0a3", "peripheries": "2"},
-}
-FAINT = "#505050"
-PAGE = {"rankdir": "TB", "ranksep": "0.3", "nodesep": "0.25", "pad": "0.2"}
-# With the defaults, a value used by each of two hundred operations takes Graphviz many minutes.
-LARGE = 100
-LARGE_PAGE = PAGE | {"nslimit": "1", "splines": "line"}
-BOX = {"fontname": "Helvetica,Arial,sans-serif", "fontsize": "12", "margin": "0.12,0.06", "width": "0", "height": "0"}
-ARROW = {"color": "#444444", "arrowsize": "0.7", "penwidth": "1.2"}
-KEY = {"color": "#b0b0b0", "style": "dotted", "margin": "6"}
-
-# Graphviz puts the id of the box where it reads a backslash and an N: a space without width keeps them apart.
-ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\\": "\\&#8203;"})
+FORMATS = ("svg", "png", "pdf", "dot", "json")
+DIRECTIONS = ("TB", "LR", "BT", "RL")
 
 
-def graph(outputs: Value | Sequence[Value], names: Mapping[str, Any] | None = None) -> Drawing:
+def graph(
+    outputs: Value | Sequence[Value] | TinygradError,
+    names: Mapping[str, Any] | None = None,
+    *,
+    backward: bool = False,
+    wrt: Value | Sequence[Value] | None = None,
+    depth: int | None = None,
+    fold: str | Sequence[str] | Literal[False] | None = None,
+    where: Callable[[Any], bool] | None = None,
+    around: Value | Sequence[Value] | None = None,
+    radius: int = 2,
+    direction: str = "TB",
+    theme: str = "light",
+) -> Drawing:
     """Return the picture of how `outputs` were computed.
 
     Parameters
     ----------
-    outputs : Tensor or sequence of Tensor
-        The results whose history is drawn.
+    outputs : Tensor, sequence of Tensor, or an error that an operation raised
+        The results whose history is drawn. Of an error it is what had been computed, ending at the operation that
+        failed.
     names : mapping, optional
-        Names for values that have none of their own, for example ``locals()``.
+        Names for values that have none of their own. By default the variables that the calling code can see.
+        Other values are called by the variables that the user's code assigned them to.
+    backward : bool
+        Draw the backward pass instead: a box for each cotangent, and beside each arrow the vector-Jacobian product
+        that it stands for.
+    wrt : Tensor or sequence of Tensor, optional
+        With `backward`, what the output is differentiated by; all parameters by default.
+    depth : int, optional
+        How many levels of scopes stay open: 0 folds each outermost scope into one box. Of equal scopes that follow
+        each other, those that are folded become ``name × N``, and of open ones only the first stays open.
+    fold : str or sequence of str, or False, optional
+        Patterns (``"encoder"``, ``"block*"``, ``"model/*"``) of the scopes to fold. A graph of more than 250 boxes is
+        folded until it has no more, and says so: scopes first, then chains of values without a name.
+        False draws every box, however many.
+    where : callable, optional
+        Called with each value; those that it is not true of are left out, and dashed arrows pass over them.
+    around : Tensor or sequence of Tensor, optional
+        Draw only what is at most `radius` arrows away from here.
+    radius : int
+    direction : {"TB", "LR", "BT", "RL"}
+        Where the arrows lead: to the bottom, the right, the top, or the left.
+    theme : {"light", "dark"}
 
     Returns
     -------
     Drawing
         A notebook shows it as a picture, `Drawing.render` writes it to a file, and ``print`` lists the formulas.
+
+    Raises
+    ------
+    ArgumentError
+        If an option has a value that it cannot have, or nothing is left to draw.
+    GradientError
+        If the backward pass is asked for and there is none.
 
     Examples
     --------
@@ -66,35 +94,94 @@ def graph(outputs: Value | Sequence[Value], names: Mapping[str, Any] | None = No
     %1 = W ∘ W      2 float64
     Loss = sum(%1)  scalar float64
     """
-    return Drawing(outputs, names=names)
+    _check(direction, DIRECTIONS, "direction")
+    _check(theme, THEMES, "theme")
+    for title, number in (("depth", depth), ("radius", radius)):
+        if number is not None and (not isinstance(number, int) or number < 0):
+            raise ArgumentError(f"graph: {title} is a number of levels, 0 or more; got {number!r}")
+    if wrt is not None and not backward:
+        raise ArgumentError("graph: wrt says what the backward pass is drawn for; add backward=True")
+    patterns = [fold] if isinstance(fold, str) else fold or []
+
+    def arranged(diagram: Diagram) -> Diagram:
+        if where is not None:
+            diagram = only_where(diagram, where)
+        if around is not None:
+            diagram = only_around(diagram, as_values(around, "around"), radius)
+        return folded(diagram, depth, patterns, automatic=fold is not False)
+
+    if names is None and not isinstance(outputs, Exception):
+        names = names_in_sight(outputs)
+    return Drawing(outputs, names, arranged, backward=backward, wrt=wrt, direction=direction, theme=theme)
+
+
+def _check(given: str, possible: Sequence[str] | Mapping[str, Any], title: str) -> None:
+    if given not in possible:
+        raise ArgumentError(f"graph: {title} is one of {', '.join(map(repr, possible))}; got {given!r}")
 
 
 class Drawing(Graph):
     """A graph that can be drawn. Made by `graph`.
 
-    Each box is a value: its name and formula, its shape, its numbers (range and mean where there are more
-    than six) and, where it requires one, its gradient as it is now.
+    Each box is a value: its name and formula, its shape, its numbers and, where it requires one, its gradient as it
+    is now. Up to six numbers are written out. More are a heat map with their range: white is 0, blue below and
+    orange above, the darker the larger, and black where a number is not finite (on a dark page, black and white change
+    places). Of an array larger than 16×24 each cell is the mean of a block. In a picture of more than a hundred
+    boxes, range and mean stand in the place of heat maps.
     """
+
+    def __init__(
+        self,
+        outputs: Any,
+        names: Mapping[str, Any] | None,
+        arranged: Callable[[Diagram], Diagram],
+        *,
+        backward: bool,
+        wrt: Any,
+        direction: str,
+        theme: str,
+    ) -> None:
+        failure = Failure(outputs) if isinstance(outputs, BaseException) else None
+        if failure:
+            outputs, names = failure.values, {**failure.names, **(names or {})}
+        super().__init__(outputs, names=names)
+        if backward and (failure or len(self.outputs) > 1):
+            raise ArgumentError("graph: a backward pass starts at one number; pass the loss alone")
+        self._view: View = BackwardView(self.outputs[0], wrt, names) if backward else ForwardView(self, failure)
+        self._diagram = arranged(self._view.diagram())
+        self._direction = direction
+        self._theme = THEMES[theme]
+
+    @property
+    def folded(self) -> str:
+        """What the picture does not show box by box, in words; '' if it shows everything."""
+        return "\n".join(self._diagram.notes)
 
     @property
     def dot(self) -> str:
-        """The picture in the DOT language of Graphviz; the same graph gives the same text."""
-        import graphviz
+        """The picture in the DOT language of Graphviz; the same graph gives the same text.
 
-        numbers = {value: f"v{number}" for number, value in enumerate(self.values)}
-        outputs = set(self.outputs)
-        kinds = {value: self._kind(value, outputs) for value in self.values}
-        dot = graphviz.Digraph(graph_attr=PAGE if len(self) <= LARGE else LARGE_PAGE, node_attr=BOX, edge_attr=ARROW)
-        for value, number in numbers.items():
-            dot.node(number, self._text(value), **KINDS[kinds[value]])
-        for value, number in numbers.items():
-            node = self.node(value)
-            dot.edges((numbers[used], number) for used in (node.values if node else ()))
-        with dot.subgraph(name="cluster_key", graph_attr=KEY) as key:
-            for kind in KINDS:
-                if kind in kinds.values():
-                    key.node(kind, kind, fontsize="11", **KINDS[kind])
-        return str(dot.source)
+        In an SVG made from it every box is a group whose id is ``v`` and the number of the value in `values`, ``g``
+        and that number if it is its cotangent, ``s0`` for a scope, folded or not, ``c0`` for a folded chain. Its
+        class is its kind, and pointing at it shows the line of the user's code.
+        """
+        return dot_text(self._diagram, self._view, self._direction, self._theme)
+
+    @property
+    def json(self) -> str:
+        """The picture as JSON; the same graph gives the same text.
+
+        An object with ``schema`` ("tinygrad_bc.graph"), ``version`` (1; it grows when a field changes its meaning),
+        ``view`` ("forward" or "backward"), ``direction``, ``notes`` (what is folded or left out), and
+
+        - ``scopes``: ``id``, ``name``, ``parent`` (an id, or null);
+        - ``nodes``, each after those it depends on: ``id`` as in `dot`, ``label``, ``kind``, ``op``, ``formula``,
+          ``shape``, ``dtype``, ``numbers`` and ``gradient`` (in words), ``scope`` (an id, or null), ``path`` (the
+          names of its scopes), ``source`` (``file``, ``line``, ``text``, or null for a leaf), ``holds``
+          (the ids that are folded into it) and ``remarks`` (what else the box says);
+        - ``edges``: ``from``, ``to``, ``label``, and ``bridge``, whether it passes over values that are not shown.
+        """
+        return json_text(self._diagram, self._view, self._direction)
 
     def render(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture to a file and return its path.
@@ -102,7 +189,7 @@ class Drawing(Graph):
         Parameters
         ----------
         path
-            Where to, ending in ``.svg``, ``.png``, ``.pdf`` or, for the text that Graphviz reads, ``.dot``.
+            Where to, ending in ``.svg``, ``.png``, ``.pdf``, ``.json`` or, for the text that Graphviz reads, ``.dot``.
 
         Raises
         ------
@@ -112,40 +199,17 @@ class Drawing(Graph):
             If there is no Graphviz.
         """
         path, file_format = check_destination(path, FORMATS)
-        write_atomically(path, self.dot.encode() if file_format == "dot" else draw(self.dot, file_format))
+        if file_format in ("dot", "json"):
+            write_atomically(path, (self.dot if file_format == "dot" else self.json).encode())
+        else:
+            write_atomically(path, draw(self.dot, file_format))
         return path
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n\nThe picture: {self.folded}" if self.folded else super().__str__()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         try:
             return {"image/svg+xml": draw(self.dot, "svg").decode(), "text/plain": str(self)}
         except (MissingDependencyError, RenderError) as error:
             return {"text/plain": f"{self}\n\nNo picture: {error}"}
-
-    def _kind(self, value: Value, outputs: set[Value]) -> str:
-        if self.node(value) is None:
-            return "parameter" if value._requires_grad else "constant"
-        return "output" if value in outputs else "computed"
-
-    def _text(self, value: Value) -> str:
-        formula = self.formula(value)
-        title = f"<b>{_escape(self.label(value))}</b>" + (f" = {_escape(formula)}" if formula else "")
-        dtype = "" if value.dtype == np.float64 else f" {value.dtype}"
-        lines = [
-            f'<font point-size="14">{title}</font>',
-            f"{describe_shape(value.shape)}{dtype}: {describe_numbers(value._array)}",
-        ]
-        if value._requires_grad:
-            lines.append(self._gradient(value))
-        return f"<{'<br/>'.join(lines)}>"
-
-    def _gradient(self, value: Value) -> str:
-        if value._grad is not None:
-            return f"grad: {describe_numbers(value._grad._array)}"
-        expected = self.node(value) is None or value.retains_grad
-        return f'<font color="{FAINT}"><i>grad: {"none" if expected else "not kept"}</i></font>'
-
-
-def _escape(text: str) -> str:
-    """Return text as it may stand in an HTML-like label: printable, not too long, and without markup."""
-    text = "".join(character if character.isprintable() else " " for character in text)
-    return (text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…").translate(ESCAPES)

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
 
 from tinygrad_bc.record import Array
 
-__all__ = ["describe_numbers", "describe_shape"]
+__all__ = [
+    "MOST_NUMBERS",
+    "describe_constant",
+    "describe_numbers",
+    "describe_range",
+    "describe_shape",
+    "escape",
+    "on_lines",
+    "printable",
+]
 
 MOST_NUMBERS = 6
+LONGEST = 60
+
+# Graphviz puts the id of the box where it reads a backslash and an N: a space without width keeps them apart.
+ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\\": "\\&#8203;"})
+
+
+def printable(text: str) -> str:
+    """Return text with a space for each character that cannot be shown."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def escape(text: str) -> str:
+    """Return text as it may stand in an HTML-like label: printable, not too long, and without markup."""
+    text = printable(text)
+    return (text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…").translate(ESCAPES)
+
+
+def on_lines(text: str) -> list[str]:
+    """Return text in lines that fit a box; [] for an empty one."""
+    return textwrap.wrap(printable(text), LONGEST)
 
 
 def describe_shape(shape: tuple[int, ...]) -> str:
@@ -27,6 +57,16 @@ def describe_numbers(array: Array) -> str:
     if array.size == 1:
         return _nested(array.item())  # the shape is said already, so no brackets around a single number
     return _nested(array.tolist()) if array.size <= MOST_NUMBERS else _summary(array)
+
+
+def describe_range(array: Array) -> str:
+    """Return the range of an array that is shown in colours, and how many of its elements are no finite numbers."""
+    return ", ".join(part for part in describe_numbers(array).split(", ") if not part.startswith("mean"))
+
+
+def describe_constant(array: Array) -> str:
+    """Return an array without a name as it stands in a formula: its number, or its shape."""
+    return _number(array.item()) if array.size == 1 else f"constant[{describe_shape(array.shape)}]"
 
 
 def _nested(numbers: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,11 @@ class Key(tuple[Any, ...]):
 
     def __str__(self) -> str:
         return ", ".join(map(_written, self))
+
+    def with_arrays(self, names: Iterable[str]) -> str:
+        """Return the key with names for the arrays in it."""
+        remaining = iter(names)
+        return ", ".join(next(remaining) if part is HERE else _written(part) for part in self)
 
 
 def _written(part: Any) -> str:

@@ -472,8 +472,8 @@ def sum_to(x: Any, *, shape: Shape) -> Any:
             if n != 1:
                 raise ValueError
             axes.append(i)
-    total = np.add.reduce(x, axis=tuple(axes), keepdims=True)
-    return total if lead == 0 else total.reshape(shape)
+    total = np.add.reduce(x, axis=tuple(axes), keepdims=lead == 0)
+    return total if total.shape == shape else total.reshape(shape)
 
 
 def _tile_vjp(g: Any, y: Any, x: Any, repeats: Shape) -> Any:
