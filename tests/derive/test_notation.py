@@ -133,7 +133,7 @@ COMPOSED = [
     (power(power(a, b), c), "(a^b)^c"),
     (power(a, power(b, c)), "a^(b^c)"),
     (power(a, -2), "a^(−2)"),
-    (power(add(a, b), 2), "(a + b)^2"),
+    (power(add(a, b), 2), "(a + b)²"),
     (of("square", of("square", a)), "(a²)²"),
     (of("square", call(a)), "σ(a)²"),
     (of("square", of("abs", a)), "|a|²"),
@@ -516,10 +516,13 @@ trees = st.recursive(
 ).filter(lambda tree: tree.value is not None)
 
 
+RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+
+
 def as_python(source):
     for written, python in (("∘", "*"), ("·", "*"), ("−", "-"), ("^", "**")):
         source = source.replace(written, python)
-    return source.strip()
+    return re.sub(f"[{RAISED}]", lambda digit: f"**{RAISED.index(digit[0])}", source).strip()
 
 
 def evaluated(source):
@@ -564,7 +567,7 @@ def test_parentheses_that_change_nothing_are_there_for_the_eye(tree):
         without = f"{source[:start]} {source[start + 1 : end]} {source[end + 1 :]}"
         content = source[start + 1 : end]
         if read(without) == read(source):
-            assert content.startswith("−") or "/" in content or "^" in content
+            assert content.startswith("−") or any(sign in content for sign in f"/^{RAISED}")
 
 
 def pairs(source):

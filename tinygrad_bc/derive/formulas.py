@@ -11,9 +11,12 @@ from tinygrad_bc.compile.simplify import filled_with
 from tinygrad_bc.compile.statements import recipe, statements
 from tinygrad_bc.derive.notation import Expression, apply, name, number, summed
 from tinygrad_bc.derive.printing import text
+from tinygrad_bc.primitive import REGISTRY
 from tinygrad_bc.record import Graph, Node, Value
 
 __all__ = ["Formulas"]
+
+TRANSPOSE = REGISTRY["matrix_transpose"]
 
 
 class Formulas:
@@ -42,8 +45,9 @@ class Formulas:
         for statement in statements(graph):
             for value in (*statement.inlined, statement.target):
                 formula = self._formula(value)
-                if value is not statement.target:
-                    self._shown[value] = formula
+                unnamed = value not in self._shown and graph.label(value).startswith("%")
+                if value is not statement.target or (unnamed and formula.kind in ("name", "derivative", "number")):
+                    self._shown[value] = formula  # inside another, or no more than another name
                     continue
                 self.lines[value] = formula
                 if value not in self._shown:
@@ -60,12 +64,31 @@ class Formulas:
             found = self._sum_to(node, value)
             if found is not None:
                 return found
+        if node.op.name in ("reshape", "matrix_transpose") and (vector := self._vector(value)) is not None:
+            return vector
         inputs = [self._operand(x) for x in node.inputs]
+        if node.op.name == "matmul" and next(node.values)._data.ndim == 1:
+            inputs[0] = apply(TRANSPOSE, inputs[:1], {})
         params = {
             key: x.with_arrays(map(text, inputs[1:])) if hasattr(x, "with_arrays") else x
             for key, x in node.params.items()
         }
         return apply(node.op, inputs, params)
+
+    def _vector(self, value: Value) -> Expression | None:
+        """Return a vector made a column or a row as itself or its transpose: in formulas a vector is a column."""
+        (x,) = recipe(self.graph, value).values
+        shapes = (_flat(x.shape), _flat(value.shape))
+        if shapes[0] != shapes[1] or len(shapes[0]) > 1:
+            return None
+        if _is_row(x.shape) == _is_row(value.shape):
+            return self._operand(x)
+        before = self.graph.node(x)
+        if before is not None and before.op.name in ("reshape", "matrix_transpose") and x not in self.lines:
+            (y,) = before.values
+            if _flat(y.shape) == shapes[0] and _is_row(y.shape) == _is_row(value.shape):  # turned, and turned back
+                return self._operand(y)
+        return apply(TRANSPOSE, [self._operand(x)], {})
 
     def _sum_to(self, node: Node, value: Value) -> Expression | None:
         """Return the sum over broadcast axes with its indices: over new axes in front, or over axes of length 1."""
@@ -86,6 +109,14 @@ class Formulas:
 
     def _name(self, title: str, value: Value) -> Expression:
         return name(title, scalar=value._data.ndim == 0)
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)
+
+
+def _is_row(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and shape[0] == 1 and shape[1] != 1
 
 
 def _constant(x: Value) -> Expression | None:

@@ -43,6 +43,9 @@ def mathml(e: Expression, display: str | None = "block") -> str:
     )
 
 
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 class _Text(Writer):
     blank = " "
 
@@ -79,7 +82,10 @@ class _Text(Writer):
     subscript = superscript
 
     def power(self, base: str, spelled: str, exponent: Piece) -> str:
-        return base + spelled + self.fitted(exponent, Level.ATOM).body
+        text = self.fitted(exponent, Level.ATOM).body
+        return base + (
+            text.translate(RAISED) if spelled == "^" and text.isdecimal() and len(text) == 1 else spelled + text
+        )
 
     def applied(self, function: str, gap: str, x: str) -> str:
         return function + gap + x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from tinygrad_bc.derive.recognise import Count
 from tinygrad_bc.record import Array, Graph, Value
 
 __all__ = ["Script"]
+
+LONGEST = 100
+"""How many characters a line of a docstring has at most."""
 
 
 class Script:
@@ -46,7 +50,7 @@ class Script:
         self.source = self._writer.module(*functions, docstring=self._docstring(heading))
 
     def _forward(self) -> str:
-        title = f"Return {self._listed(self._results)}."
+        title = _short(f"Return {self._listed(self._results)}.", "Return every value that has a name.")
         return self._writer.function(self._passed.graph, "forward", self._arguments, self._results, title)
 
     def _backward(self) -> str:
@@ -60,6 +64,7 @@ class Script:
         used = {*graph, *(length.of for length in lengths.values())}
         self._needed = [value for value in [*self._arguments, *self._named] if value in used]
         title = f"Return the derivatives of {passed.title} with respect to {self._listed(passed.wrt)}."
+        title = _short(title, f"Return the derivatives of {passed.title}.")
         return self._writer.function(graph, "backward", self._needed, gradients, title, lengths)
 
     def _labels(self, known: Iterable[Value], new: dict[Value, Value]) -> dict[Value, str]:
@@ -110,13 +115,14 @@ class Script:
         names = self._writer.names
         first = self._passed.wrt[0]
         shapes = ", ".join(f"{names[x]} {x.shape}" for x in self._arguments)
+        call = f"    {self._passed.title}, gradients = value_and_grad({', '.join(names[x] for x in self._arguments)})"
+        call = _short(call, f"    {self._passed.title}, gradients = value_and_grad(...)")
         return (
-            f"{heading}, in NumPy alone.\n\n"
+            f"{_short(heading, f'{self._passed.title} and its derivatives')}, in NumPy alone.\n\n"
             "Derived from a recorded computation and compared with its gradients.\n\n"
-            f"    {self._passed.title}, gradients = value_and_grad({', '.join(names[x] for x in self._arguments)})\n"
+            f"{call}\n"
             f'    {names.get(first, "x")} -= lr * gradients["{self._passed.graph.label(first)}"]'
-            "  # a step of gradient descent\n\n"
-            f"The shapes it was recorded with: {shapes}."
+            "  # a step of gradient descent\n\n" + textwrap.fill(f"The shapes it was recorded with: {shapes}.", LONGEST)
         )
 
     def run(self) -> tuple[Array, list[Array]]:
@@ -126,3 +132,8 @@ class Script:
         with np.errstate(all="ignore"):
             value, gradients = names["value_and_grad"](*(x._array.copy() for x in self._arguments))
         return value, list(gradients.values())
+
+
+def _short(text: str, otherwise: str) -> str:
+    """Return a line of a docstring, or another one where it is too long."""
+    return text if len(text) <= LONGEST else otherwise
