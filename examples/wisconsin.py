@@ -253,6 +253,23 @@ def report_what_the_tutorial_leaves_out(table: pd.DataFrame, args: argparse.Name
     return summary
 
 
+# --- the chain rule, derived -----------------------------------------------------------------------
+
+
+def explain(out: Path, X: Array, Y: Array) -> list[Path]:
+    """Print the derivation of the first step's gradients; write it, its NumPy code and a page to step through."""
+    passed = Classifier()(tg.tensor(X, name="X"), tg.tensor(Y, name="Y"))
+    derivation = tg.derive(passed.Loss)
+    heading("The chain rule, derived from the recorded graph")
+    print(derivation)
+    return [
+        derivation.save(out / "derivation.html"),
+        derivation.save(out / "derivation.tex"),
+        derivation.save(out / "classifier_in_numpy.py"),
+        tg.explain(passed.Loss).save(out / "explain.html"),
+    ]
+
+
 # --- pictures and numbers on disk ------------------------------------------------------------------
 
 
@@ -267,7 +284,7 @@ def draw_pictures(
         if value.node is None and value.name is None:
             value.name = "(1 − Y)"  # computed from a constant alone, it was not recorded
     passed.Loss.backward()
-    picture = tg.graph(passed.Loss, names=passed._asdict())
+    picture = tg.graph(passed.Loss)
     charts = {
         "loss.png": draw.loss_curve(np.arange(len(training.costs)), training.costs),
         "confusion.png": draw.confusion_matrices(matrices),
@@ -276,6 +293,7 @@ def draw_pictures(
     }
     return [
         picture.render(out / "graph.svg"),
+        tg.graph(passed.Loss, backward=True).render(out / "backward.svg"),
         *(draw.save_figure(chart, out / name) for name, chart in charts.items()),
     ]
 
@@ -374,7 +392,8 @@ def main(argv: list[str] | None = None) -> int:
     reports = report_gradients(X, Y, training.snapshots)
     cross_validation = report_what_the_tutorial_leaves_out(table, args)
 
-    written = draw_pictures(args.out, X, Y, training, scored["matrices"], scaled)
+    written = explain(args.out, X, Y)
+    written += draw_pictures(args.out, X, Y, training, scored["matrices"], scaled)
     results = {"lr": args.lr, "iterations": args.iterations, "cost": costs}
     results |= {key: scored[key] for key in ("accuracy", "mistakes")}
     results |= {"gradient_check": as_json(reports), "cross_validation": cross_validation}

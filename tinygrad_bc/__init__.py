@@ -41,13 +41,20 @@ if TYPE_CHECKING:
     from tinygrad_bc import draw as draw
     from tinygrad_bc import nn as nn
     from tinygrad_bc.check import gradcheck as gradcheck
-    from tinygrad_bc.derive import derive as derive
+    from tinygrad_bc.derivation import derive as derive
     from tinygrad_bc.draw import graph as graph
+    from tinygrad_bc.page import explain as explain
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # What recording and differentiating can do without is imported when it is first asked for.
-_LATER = {"check": "", "data": "", "draw": "", "nn": "", "gradcheck": "check", "graph": "draw"}
+_LATER = {
+    **dict.fromkeys(("check", "data", "draw", "nn"), ""),
+    "derive": "derivation",
+    "explain": "page",
+    "gradcheck": "check",
+    "graph": "draw",
+}
 
 
 if not TYPE_CHECKING:  # or a type checker would believe that every name exists

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_bc as tg
-from tinygrad_bc.derive.backward import BackwardPass
+from tinygrad_bc.derivation.backward import BackwardPass
 from tinygrad_bc.draw.backward_view import local_formula
 from tinygrad_bc.errors import ArgumentError, GradientError
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import tinygrad_bc as tg
-from tinygrad_bc.draw import files, graph
+from tinygrad_bc import files
+from tinygrad_bc.draw import graph
 from tinygrad_bc.draw.engine import draw
 from tinygrad_bc.errors import MissingDependencyError, RenderError
 

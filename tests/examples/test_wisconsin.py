@@ -66,6 +66,11 @@ def test_the_command_prints_and_writes_everything(tmp_path, capsys):
     assert set(written) == {
         "results.json",
         "graph.svg",
+        "backward.svg",
+        "derivation.html",
+        "derivation.tex",
+        "classifier_in_numpy.py",
+        "explain.html",
         "loss.png",
         "confusion.png",
         "feature_bars.png",
@@ -81,8 +86,25 @@ def test_the_command_prints_and_writes_everything(tmp_path, capsys):
     assert 0 < check["finite_differences"] < 1e-6
     assert set(check["iterations"]) == {"0", "20", "200", "599"}
     assert len(check["iterations"]["0"]) == 8
+    assert "  dLoss_Z2 = (Yh − Y) / n                1×500\n" in printed.out
+    assert written["explain.html"].stat().st_size < 1_000_000
     svg = written["graph.svg"].read_text(encoding="utf-8")
     assert all(name in svg for name in ("W1", "b1", "Z1", "A1", "W2", "b2", "Z2", "Yh", "Loss", "15×500"))
+
+
+def test_the_derived_numpy_trains_to_the_tutorials_figures(tmp_path, sets, capsys):
+    X, Y, *_ = sets
+    (path,) = [path for path in wisconsin.explain(tmp_path, X, Y) if path.suffix == ".py"]
+    space = {}
+    exec(compile(path.read_text(encoding="utf-8"), path.name, "exec"), space)
+    parameters = hand_derived.initial_parameters()
+    costs = []
+    for _ in range(1001):
+        cost, gradients = space["value_and_grad"](X, Y, **parameters)
+        costs.append(cost)
+        parameters = {name: p - 0.01 * gradients[name] for name, p in parameters.items()}
+    expected = RUNS[0]["cost"]
+    assert {i: f"{costs[int(i)]:.6f}" for i in ("0", "500", "1000")} == {i: expected[i] for i in ("0", "500", "1000")}
 
 
 def test_a_wrong_formula_makes_the_run_fail(tmp_path, capsys, monkeypatch):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tinygrad_bc.derive import notation
-from tinygrad_bc.derive.backward import BackwardPass, Contribution
-from tinygrad_bc.derive.printing import text
+from tinygrad_bc.derivation import notation
+from tinygrad_bc.derivation.backward import BackwardPass, Contribution
+from tinygrad_bc.derivation.printing import text
 from tinygrad_bc.draw.diagram import Arrow, Box, Diagram, Kind, Said, View, scopes_of
 from tinygrad_bc.draw.words import describe_constant
 from tinygrad_bc.record import Value

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_bc.draw.files import check_destination, write_atomically
 from tinygrad_bc.errors import MissingDependencyError, ShapeError
+from tinygrad_bc.files import check_destination, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

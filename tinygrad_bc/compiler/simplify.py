@@ -1,0 +1,440 @@
+"""A record, written more simply: the same values by fewer operations.
+
+Two kinds of rules work hand in hand, each on one operation at a time, from the inputs to the outputs. Sums, products
+and quotients of elements are brought into the normal form of `algebra`, and written out again where something that
+is no arithmetic needs them, if that takes fewer operations. For other operations `RULES` has rewritings.
+What was computed before is found again, and what nobody needs is never written.
+
+The result is a record like any other. Each new value is compared with the one it stands for, and where the numbers
+do not agree the operation stays as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bc.autograd import record_everything
+from tinygrad_bc.compiler.algebra import Form, Sum, added, combined, multiplied, number, order_of, raised
+from tinygrad_bc.ops import broadcast_to
+from tinygrad_bc.primitive import REGISTRY, constant
+from tinygrad_bc.record import Node, Value, recorded_order
+
+__all__ = ["filled_with", "is_arithmetic", "simplify"]
+
+ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE, SQUARE, POWER = (
+    REGISTRY[name] for name in ("add", "subtract", "multiply", "divide", "negative", "square", "power")
+)
+
+LARGEST = 12
+"""How many bases and terms a form may have; one that is larger is computed, and the result is an atom again."""
+
+RTOL = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-3, np.dtype(np.float16): 1e-1}
+
+
+def simplify(
+    outputs: Sequence[Value],
+    inputs: Iterable[Value] = (),
+    stand_ins: Mapping[Value, Value] | None = None,
+    combine: bool = True,
+) -> dict[Value, Value]:
+    """Return values that hold the same numbers as recorded ones and take fewer operations.
+
+    Parameters
+    ----------
+    outputs : sequence of Value
+    inputs : iterable of Value
+        Values that are not looked behind.
+    stand_ins : mapping of Value to Value, optional
+        Leaves that stand for recorded values in all that is computed from them: nothing is simplified across these.
+    combine : bool
+        Whether fractions may be brought over a common denominator.
+
+    Returns
+    -------
+    dict of Value to Value
+        The new value for each of `outputs`, of those with stand-ins, and of others between that are still computed.
+    """
+    simplifier = _Simplifier(outputs, set(inputs), stand_ins or {}, combined if combine else added)
+    with record_everything(), np.errstate(all="ignore"):
+        return simplifier.run()
+
+
+# --- rules ---------------------------------------------------------------------------------------
+
+Add = Callable[[Form, Form], Form]
+MINUS_ONE = number(-1)
+
+
+def _power(a: Form, b: Form) -> Form | None:
+    whole = not b.powers and b.coefficient.denominator == 1 and abs(b.coefficient) <= LARGEST
+    return raised(a, int(b.coefficient)) if whole else None
+
+
+SIGNS = {"add": number(1), "subtract": MINUS_ONE}
+
+PRODUCTS: dict[str, Callable[..., Form | None]] = {
+    "multiply": multiplied,
+    "divide": lambda a, b: multiplied(a, raised(b, -1)),
+    "negative": lambda a: multiplied(MINUS_ONE, a),
+    "square": lambda a: raised(a, 2),
+    "reciprocal": lambda a: raised(a, -1),
+    "power": _power,
+    "broadcast_to": lambda a: a,  # elements meet by broadcasting anyway
+}
+
+
+def is_arithmetic(value: Value) -> bool:
+    """Return whether a recorded value is a sum, product, quotient … of elements, which `simplify` looks through."""
+    return value.node is not None and value.node.op.name in {**SIGNS, **PRODUCTS}
+
+
+def _computed(op: str, add: Add, operands: list[Form]) -> Form | None:
+    """Return what an operation makes of forms, with one of the two ways to add them."""
+    if op in SIGNS:
+        return add(operands[0], multiplied(SIGNS[op], operands[1]))
+    return PRODUCTS[op](*operands)
+
+
+# For other operations: what may stand for a value, None if nothing simpler is known. `call` applies an operation.
+Call = Callable[..., Any]
+
+
+def _untransposed(value: Value, call: Call) -> Value | None:
+    """Return (Aᵀ)ᵀ as A, (Aᵀ B)ᵀ as Bᵀ A and (A Bᵀ)ᵀ as B Aᵀ."""
+    x = _input(value)
+    if _is(x, "matrix_transpose"):
+        return _input(x)
+    if not _is(x, "matmul"):
+        return None
+    a, b = _node(x).inputs
+    if a._data.ndim != 2 or b._data.ndim != 2 or not (_is(a, "matrix_transpose") or _is(b, "matrix_transpose")):
+        return None
+    return call(_node(x).op, *(_input(y) if _is(y, "matrix_transpose") else call(_node(value).op, y) for y in (b, a)))
+
+
+def _exp_of_log(value: Value, call: Call) -> Value | None:
+    """Return exp(log_softmax(x)) as softmax(x)."""
+    x = _input(value)
+    return call(REGISTRY["softmax"], *_node(x).inputs, **_node(x).params) if _is(x, "log_softmax") else None
+
+
+def _other_class(value: Value, call: Call) -> Value | None:
+    """Return σ(−x) as 1 − σ(x)."""
+    x = _input(value)
+    return call(SUBTRACT, 1, call(_node(value).op, *_node(x).inputs)) if _is(x, "negative") else None
+
+
+def _without_effect(value: Value, call: Call) -> Value | None:  # noqa: ARG001
+    """Return the input of an operation that leaves shape and element type as they are."""
+    x = _input(value)
+    return x if x.shape == value.shape and x.dtype == value.dtype else None
+
+
+def _product_with_vector(value: Value, call: Call) -> Value | None:
+    """Return the product of a matrix and a column made of a vector, made a vector again, as their product."""
+    if (same := _without_effect(value, call)) is not None:
+        return same
+    product = _input(value)
+    if value._data.ndim != 1 or not _is(product, "matmul"):
+        return None
+    a, b = _node(product).inputs
+    vector = _input(b) if _is(b, "reshape") and b._data.ndim == 2 and b.shape[1] == 1 else None
+    return call(_node(product).op, a, vector) if vector is not None and vector._data.ndim == 1 else None
+
+
+def _sum_of_equals(value: Value, call: Call) -> Value | None:
+    """Return the sum over axes along which a value was broadcast: so many times that value."""
+    x = _input(value)
+    if x.shape == value.shape:
+        return x
+    if not _is(x, "broadcast_to") or _input(x).shape != value.shape:
+        return None
+    return call(MULTIPLY, _input(x), x._data.size // value._data.size)
+
+
+def _node(value: Value) -> Node:
+    assert value.node is not None
+    return value.node
+
+
+def _input(value: Value) -> Value:
+    return next(_node(value).values)
+
+
+def _is(value: Any, name: str) -> bool:
+    return isinstance(value, Value) and value.node is not None and value.node.op.name == name
+
+
+RULES: dict[str, Callable[[Value, Call], Value | None]] = {
+    "matrix_transpose": _untransposed,
+    "exp": _exp_of_log,
+    "sigmoid": _other_class,
+    "cast": _without_effect,
+    "reshape": _product_with_vector,
+    "sum_to": _sum_of_equals,
+}
+
+
+# --- the pass ------------------------------------------------------------------------------------
+
+
+class _Forms:
+    """The two normal forms of a value, and how many operations compute it as it was recorded."""
+
+    __slots__ = ("full", "recorded", "tidy")
+
+    def __init__(self, tidy: Form, full: Form, recorded: int) -> None:
+        self.tidy = tidy
+        self.full = full
+        self.recorded = recorded
+
+
+class _Simplifier:
+    def __init__(
+        self, outputs: Sequence[Value], inputs: set[Value], stand_ins: Mapping[Value, Value], add: Add
+    ) -> None:
+        self.add = add
+        self.order = recorded_order(outputs, stop=inputs)
+        self.inputs = inputs
+        self.outputs = list(outputs)
+        self.stand_ins = stand_ins
+        self.replaced: dict[Value, Value] = {}
+        self.new: dict[Value, Value] = {}
+        self.forms: dict[Value, _Forms] = {}
+        self.atoms: list[Any] = []
+        self.number_of: dict[Value, int] = {}
+        self.known: dict[Any, Any] = {}
+
+    def run(self) -> dict[Value, Value]:
+        for value in self.order:
+            forms = self._arithmetic(value)
+            if forms is None:
+                self.new[value] = new = self._rewritten(self._again(value))
+                # What is arithmetic now was something else before.
+                forms = None if new is value or new in self.inputs else self._arithmetic(new)
+            if forms is not None:
+                self.forms[value] = forms
+                if _size(forms.tidy) > LARGEST:
+                    self.forms[value] = self._atom(value)
+            if value in self.stand_ins:
+                self.replaced[value] = self._written(value)
+                self.new[value] = self.stand_ins[value]
+                self.forms[value] = self._atom(value)
+        for value in self.outputs:
+            self._written(value)
+        return self.new | self.replaced
+
+    # --- the arithmetic of elements --------------------------------------------------------------
+
+    def _arithmetic(self, value: Value) -> _Forms | None:
+        """Return the forms of what an arithmetic operation computes, None for other operations."""
+        if not is_arithmetic(value) or value.dtype.kind not in "fi":
+            return None
+        node: Any = value.node
+        operands = [self._of(x) for x in node.inputs]
+        try:
+            tidy = _computed(node.op.name, added, [x.tidy for x in operands])
+            full = _computed(node.op.name, self.add, [x.full for x in operands])
+        except (ZeroDivisionError, OverflowError):
+            return None
+        if tidy is None or full is None:
+            return None
+        if _size(full) > LARGEST:
+            full = tidy
+        return _Forms(tidy, full, sum(x.recorded for x in operands) + 1)
+
+    def _of(self, x: Any) -> _Forms:
+        if not isinstance(x, Value):
+            return _Forms(number(x), number(x), 0) if math.isfinite(x) else self._numbered(x)
+        if x in self.forms:
+            return self.forms[x]
+        the_same = None if x in self.inputs else filled_with(x)
+        return self._atom(x) if the_same is None else _Forms(number(the_same), number(the_same), 0)
+
+    def _atom(self, x: Value) -> _Forms:
+        return self._numbered(self._written(x))
+
+    def _numbered(self, x: Any) -> _Forms:
+        if x not in self.number_of:
+            self.number_of[x] = len(self.atoms)
+            self.atoms.append(x)
+        form = Form(Fraction(1), frozenset({(self.number_of[x], 1)}))
+        return _Forms(form, form, 0)
+
+    def _written(self, value: Value) -> Value:
+        """Return the new value that stands for one of the record, computing it from its form if need be."""
+        if value not in self.new:
+            forms = self.forms.get(value)
+            self.new[value] = value if forms is None else self._cheapest(value, forms)
+        return self.new[value]
+
+    def _cheapest(self, value: Value, forms: _Forms) -> Value:
+        form = min((way for form in (forms.tidy, forms.full) for way in _ways(form)), key=_cost)
+        if _cost(form) < forms.recorded:
+            found = self._as_before(self._emitted(form), value)
+            if found is not None:
+                return self._placed(found, value)
+        return self._again(value)
+
+    def _as_before(self, found: Any, value: Value) -> Value | None:
+        """Return `found` with the shape of the value that it is to replace; None if it is not the same."""
+        if not isinstance(found, Value):
+            found = constant(np.asarray(found, dtype=value.dtype))
+        if found.shape != value.shape:
+            found = self._call(broadcast_to, found, shape=value.shape)
+        return found if found.dtype == value.dtype and _agree(found._array, value._array) else None
+
+    def _emitted(self, form: Form) -> Any:
+        """Return the value of a form, computed by the fewest operations; a plain number if it is one."""
+        above, below, negative = self._factors(form)
+        top = self._product(above)
+        if below:
+            bottom = self._product(below)
+            top = self._call(DIVIDE, 1 if top is None else top, bottom)
+        top = 1 if top is None else top
+        return self._call(NEGATIVE, top) if negative else top
+
+    def _factors(self, form: Form) -> tuple[list[Any], list[Any], bool]:
+        """Return what is multiplied, what is divided by, and whether the whole is to be negated."""
+        negative = form.coefficient < 0
+        above: list[Any] = []
+        below: list[Any] = []
+        for base, power in sorted(form.powers, key=lambda pair: order_of(frozenset({pair}))):
+            flip = negative and power % 2 == 1 and isinstance(base, Sum) and _can_flip(base)
+            negative ^= flip
+            factor = self._sum(base, -1 if flip else 1) if isinstance(base, Sum) else self.atoms[base]
+            side = above if power > 0 else below
+            side.append(self._raised(factor, abs(power)))
+        size = abs(form.coefficient)
+        if size.numerator != 1 or (size != 1 and size.denominator > 2**20):  # not 1/k, or a number like 0.1
+            above.insert(0, _plain(-size if negative else size))
+            negative = False
+        elif size != 1:
+            below.append(size.denominator)
+        return above, below, negative
+
+    def _raised(self, factor: Any, power: int) -> Any:
+        if power > 2:
+            return self._call(POWER, factor, power)
+        return factor if power == 1 else self._call(SQUARE, factor)
+
+    def _product(self, factors: list[Any]) -> Any:
+        total = None
+        for factor in factors:
+            total = factor if total is None else self._call(MULTIPLY, total, factor)
+        return total
+
+    def _sum(self, base: Sum, sign: int) -> Any:
+        terms = [Form(coefficient * sign, powers) for powers, coefficient in base.terms]
+        terms.sort(key=lambda term: (term.coefficient < 0, order_of(term.powers)))
+        total = self._emitted(terms[0])
+        for term in terms[1:]:
+            size = self._emitted(Form(abs(term.coefficient), term.powers))
+            total = self._call(SUBTRACT if term.coefficient < 0 else ADD, total, size)
+        return total
+
+    # --- recording -------------------------------------------------------------------------------
+
+    def _again(self, value: Value) -> Value:
+        """Return the operation that made a value, applied to the new values of its inputs."""
+        node: Any = value.node
+        inputs = [self._written(x) if isinstance(x, Value) else x for x in node.inputs]
+        if all(a is b for a, b in zip(inputs, node.inputs)):
+            key = _key(node.op, inputs, node.params)
+            return self.known.setdefault(key, value) if key is not None else value
+        return self._placed(self._call(node.op, *inputs, **node.params), value)
+
+    def _call(self, op: Callable[..., Any], *inputs: Any, **params: Any) -> Any:
+        """Return the result of an operation, the one from before if there is one."""
+        if not any(isinstance(x, Value) for x in inputs):
+            return op(*inputs, **params)
+        key = _key(op, inputs, params)
+        if key is None:
+            return op(*inputs, **params)
+        if key not in self.known:
+            self.known[key] = op(*inputs, **params)
+        return self.known[key]
+
+    def _placed(self, new: Value, old: Value) -> Value:
+        """Return a new value that says of itself that the user's line recorded it which recorded the old one."""
+        if new.node is not None and old.node is not None and new is not old:
+            new.node.take_place_of(old.node)
+        return new
+
+    def _rewritten(self, value: Value) -> Value:
+        while value not in self.inputs and value.node is not None and value.node.op.name in RULES:
+            simpler = RULES[value.node.op.name](value, self._call)
+            if simpler is None or not _agree(simpler._array, value._array):
+                break
+            value = simpler
+        return value
+
+
+def _key(op: Any, inputs: Iterable[Any], params: dict[str, Any]) -> Any:
+    try:
+        key = (op, *((type(x), x) for x in inputs), *sorted(params.items()))
+        hash(key)
+    except TypeError:  # a parameter that cannot be hashed
+        return None
+    return key
+
+
+def filled_with(x: Value) -> float | None:
+    """Return the number that all elements of an unnamed constant are, or None."""
+    if x.node is not None or x.name or x._requires_grad or x._data.size == 0 or x.dtype.kind not in "fi":
+        return None
+    first = x._array.flat[0]
+    return first.item() if np.isfinite(first) and (x._array == first).all() else None
+
+
+def _agree(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    """Return whether two arrays hold the same numbers, but for rounding, wherever the second one's are finite."""
+    finite = np.isfinite(b)
+    if not finite.any():
+        return True
+    b = b[finite]
+    return bool(np.abs(a[finite] - b).max() <= RTOL.get(b.dtype, 0.0) * np.abs(b).max())
+
+
+def _size(form: Form) -> int:
+    return sum(
+        1 + (sum(_size(Form(c, p)) for p, c in base.terms) if isinstance(base, Sum) else 0) for base, _ in form.powers
+    )
+
+
+def _ways(form: Form) -> list[Form]:
+    """Return a form, and the same with its coefficient inside its sum, if it has one."""
+    inside = [base for base, power in form.powers if isinstance(base, Sum) and power == 1]
+    if len(inside) != 1 or abs(form.coefficient) == 1:
+        return [form]
+    terms = Sum(frozenset((powers, c * form.coefficient) for powers, c in inside[0].terms))
+    return [form, Form(Fraction(1), form.powers - {(inside[0], 1)} | {(terms, 1)})]
+
+
+def _can_flip(base: Sum) -> bool:
+    return any(coefficient < 0 for _, coefficient in base.terms)
+
+
+def _cost(form: Form) -> int:
+    """Return how many operations writing out a form takes."""
+    negative = form.coefficient < 0
+    total = max(len(form.powers) - 1, 0)
+    for base, power in form.powers:
+        total += abs(power) != 1
+        if isinstance(base, Sum):
+            total += len(base.terms) - 1 + sum(_cost(Form(abs(c), p)) for p, c in base.terms)
+            negative &= not (power % 2 == 1 and _can_flip(base))
+    if form.powers:
+        size = abs(form.coefficient)
+        total += (size != 1) + (negative and size.numerator == 1)
+        total += size == 1 and all(power < 0 for _, power in form.powers)  # 1 / x
+    return total
+
+
+def _plain(x: Fraction) -> float:
+    return int(x) if x.denominator == 1 else float(x)
