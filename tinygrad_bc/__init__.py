@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from tinygrad_bc import data as data
     from tinygrad_bc import draw as draw
     from tinygrad_bc import nn as nn
+    from tinygrad_bc import optim as optim
+    from tinygrad_bc import train as train
     from tinygrad_bc.check import gradcheck as gradcheck
     from tinygrad_bc.derivation import derive as derive
     from tinygrad_bc.draw import graph as graph
@@ -49,7 +51,7 @@ __version__ = "0.3.0"
 
 # What recording and differentiating can do without is imported when it is first asked for.
 _LATER = {
-    **dict.fromkeys(("check", "data", "draw", "nn"), ""),
+    **dict.fromkeys(("check", "data", "draw", "nn", "optim", "train"), ""),
     "derive": "derivation",
     "explain": "page",
     "gradcheck": "check",

@@ -1,0 +1,330 @@
+"""What all optimisers share: parameters in groups, checks before anything is changed, state that can be saved.
+
+An optimiser of the usual kind changes every element of a parameter by a rule that looks at that element alone. A
+subclass says what it remembers per element (`_memory`) and how one step changes a block of elements (`_update`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinygrad_bc.autograd import enable_grad
+from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from tinygrad_bc.record import Array, clock
+from tinygrad_bc.tensor import Tensor
+
+__all__ = ["Optimizer", "checked_parameters", "title"]
+
+Group = dict[str, Any]
+State = dict[str, Any]
+
+# A rule goes over its arrays several times. In blocks of so many elements all of them stay in the processor's cache.
+BLOCK = 1 << 15
+
+ANY = (0.0, math.inf)
+
+
+class Optimizer:
+    """The base class of optimisers.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or of dict
+        What to optimise: ``model.parameters()``. Or groups with options of their own, ``{"params": [...], "lr":
+        0.01}``: that is how layers get different learning rates. An option left out is the optimiser's.
+    defaults : dict
+        The options of groups that do not say otherwise.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        The groups: ``"params"`` and the options, which may be changed between steps.
+    state : dict of Tensor to dict
+        What is remembered of each parameter: the number of its steps, and arrays of its shape.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no parameter, one is given twice, or an option is unknown or out of range.
+    GradientError
+        If a parameter is computed, requires no gradient or is a view of another tensor's memory.
+    """
+
+    _ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+    """The options that are numbers: from where, included, to where, excluded."""
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[Group] = []
+        self.state: dict[Tensor, State] = {}
+        for group in self._as_groups(params):
+            self.add_param_group(group)
+
+    def _as_groups(self, params: Any) -> list[Any]:
+        name = type(self).__name__
+        if isinstance(params, Tensor | dict) or not isinstance(params, Iterable):
+            hint = "[W]" if isinstance(params, Tensor) else "[{...}]" if isinstance(params, dict) else "m.parameters()"
+            raise ArgumentError(
+                f"{name} expects an iterable of parameters or of groups, got one {type(params).__name__}: write "
+                f"{name}({hint}, ...)"
+            )
+        things = list(params)
+        if not things:
+            raise ArgumentError(
+                f"{name} was given no parameters. Do the model's tensors require a gradient? Was a generator, as "
+                "model.parameters() is one, used up before?"
+            )
+        return things if all(isinstance(thing, dict) for thing in things) else [{"params": things}]
+
+    def add_param_group(self, group: Group) -> None:
+        """Add parameters with options of their own; the ones left out are the optimiser's.
+
+        Parameters
+        ----------
+        group : dict
+            ``"params"``, an iterable of tensors, and options. A ``"name"`` is kept.
+        """
+        unknown = set(group) - {"params", "name", "initial_lr", *self.defaults}
+        if unknown or "params" not in group:
+            raise ArgumentError(
+                f'a group of {type(self).__name__} has "params" and may have {", ".join(self.defaults)}; '
+                + (f"unknown: {', '.join(sorted(unknown))}" if unknown else 'this one has no "params"')
+            )
+        new = {**self.defaults, **group}
+        new["params"] = checked_parameters(
+            group["params"], type(self).__name__, [p for known in self.param_groups for p in known["params"]]
+        )
+        self._check_options(new)
+        self.param_groups.append(new)
+
+    def _check_options(self, group: Group) -> None:
+        """Refuse options out of range. Numbers become Python's, which never widen an array of float32."""
+        for name, (low, high) in self._ranges.items():
+            value = group[name]
+            try:
+                group[name] = float(value)
+            except (TypeError, ValueError):
+                raise ArgumentError(f"{type(self).__name__}: {name} must be a number, got {value!r}") from None
+            if not (low <= group[name] < high):
+                raise ArgumentError(
+                    f"{type(self).__name__}: {name} must be at least {low:g} and "
+                    f"{f'less than {high:g}' if high < math.inf else 'finite'}, got {value!r}"
+                )
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters: ``grad`` becomes None."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change the parameters, in place, by their gradients; those without one are left as they are.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the gradients anew and returns the loss, and is called first.
+
+        Returns
+        -------
+        object
+            What `closure` returned.
+
+        Raises
+        ------
+        GradientError
+            Before any parameter is changed: if no parameter has a gradient, or a gradient is not finite.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        ready = list(self._parameters_with_gradients())
+        now = clock()
+        for group, parameter, data, gradient in ready:
+            state = self.state.setdefault(parameter, {"step": 0})
+            for name, start in self._memory(group).items():
+                if name not in state:
+                    state[name] = np.full(data.shape, start, data.dtype)
+            state["step"] += 1
+            parameter._changed = now  # a graph that was recorded before is refused from now on
+            for block in _blocks(data, gradient, state):
+                self._update_block(*block, group)
+        return loss
+
+    def _parameters_with_gradients(self) -> Iterator[tuple[Group, Tensor, Array, Array]]:
+        """Iterate over what is to be updated, checked: its group, the parameter, its memory, its gradient."""
+        none = True
+        for number, group in enumerate(self.param_groups):
+            if not 0 <= group["lr"] < math.inf:  # options may be set by hand; this is the one that is
+                raise ArgumentError(
+                    f"the learning rate of group {number} must be finite and not negative: {group['lr']}"
+                )
+            for position, parameter in enumerate(group["params"]):
+                if parameter._grad is None:
+                    continue
+                none = False
+                data = parameter._own_memory()
+                gradient = parameter._grad._array.astype(data.dtype, copy=False)  # it may have been put there by hand
+                _require_finite(gradient, parameter, position)
+                yield group, parameter, data, gradient
+        if none:
+            raise GradientError(
+                f"{type(self).__name__}.step(): no parameter has a gradient. Call loss.backward() before, and "
+                "zero_grad() not in between; tg.grad returns gradients and stores none"
+            )
+
+    def _update_block(self, x: Array, g: Array, state: State, group: Group) -> None:
+        if group["maximize"]:
+            g = -g
+        g = self._with_weight_decay(x, g, group)
+        self._update(x, g, state, group)
+
+    def _with_weight_decay(self, x: Array, g: Array, group: Group) -> Array:
+        """Return the gradient of the loss plus ½·weight_decay·|x|²: g + weight_decay·x."""
+        if not group["weight_decay"]:
+            return g
+        regularised = np.multiply(x, group["weight_decay"])
+        regularised += g
+        return regularised
+
+    def _memory(self, group: Group) -> dict[str, float]:
+        """Return what is remembered of each element, and what it is at the start."""
+        raise NotImplementedError
+
+    def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
+        """Change elements `x` of a parameter, whose gradient is `g`, and what is remembered of them, in place."""
+        raise NotImplementedError
+
+    # --- saving --------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a later run needs to continue: parameters are numbered, arrays are copies.
+
+        Returns
+        -------
+        dict
+            ``{"state": {0: {"step": 3, "exp_avg": array}}, "param_groups": [{"lr": 0.1, "params": [0]}]}``
+        """
+        numbers = {parameter: i for i, parameter in enumerate(self._all_parameters())}
+        return {
+            "state": {
+                numbers[parameter]: {name: np.array(x) if isinstance(x, np.ndarray) else x for name, x in state.items()}
+                for parameter, state in self.state.items()
+            },
+            "param_groups": [{**group, "params": [numbers[p] for p in group["params"]]} for group in self.param_groups],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned, of an optimiser with the same parameters in the same groups.
+
+        Raises
+        ------
+        ArgumentError, ShapeError, DTypeError
+            Before anything is changed, if it does not fit.
+        """
+        saved = state_dict["param_groups"]
+        sizes, expected = [len(g["params"]) for g in saved], [len(g["params"]) for g in self.param_groups]
+        if sizes != expected:
+            raise ArgumentError(
+                f"the saved groups have {sizes} parameters, those of this {type(self).__name__} have {expected}"
+            )
+        groups = [
+            {**options, "params": group["params"]} for options, group in zip(saved, self.param_groups, strict=True)
+        ]
+        for group in groups:
+            missing = self.defaults.keys() - group.keys()
+            if missing:
+                raise ArgumentError(
+                    f"the saved state lacks {', '.join(sorted(missing))}: was another optimiser than "
+                    f"{type(self).__name__} saved?"
+                )
+            self._check_options(group)
+        parameters = self._all_parameters()
+        state = {parameters[int(i)]: self._restored(parameters[int(i)], x) for i, x in state_dict["state"].items()}
+        self.param_groups, self.state = groups, state
+
+    def _restored(self, parameter: Tensor, saved: Mapping[str, Any]) -> State:
+        """Return a copy of what was saved of a parameter, checked."""
+        restored = {name: np.array(x) if isinstance(x, np.ndarray) else x for name, x in saved.items()}
+        for name, x in restored.items():
+            if not isinstance(x, np.ndarray):
+                continue
+            if x.shape != parameter.shape:
+                raise ShapeError(f"{title(parameter)} is of shape {parameter.shape}, its saved {name} of {x.shape}")
+            if x.dtype != parameter.dtype:
+                raise DTypeError(f"{title(parameter)} is of dtype {parameter.dtype}, its saved {name} of {x.dtype}")
+        return restored
+
+    def _all_parameters(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for number, group in enumerate(self.param_groups):
+            elements = sum(p.numel() for p in group["params"])
+            options = ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
+            lines.append(f"  group {number}: {len(group['params'])} parameters of {elements} elements, {options}")
+        return "\n".join([*lines, ")"])
+
+
+def title(parameter: Tensor, position: int | None = None) -> str:
+    """Return what messages call a parameter."""
+    number = "a parameter" if position is None else f"parameter {position}"
+    return parameter.name or f"{number} of shape {parameter.shape}"
+
+
+def checked_parameters(params: Any, owner: str, known: Iterable[Tensor] = ()) -> list[Tensor]:
+    """Return `params` as a list; refused if it is empty or one cannot be updated, or is there or `known` already."""
+    parameters: list[Tensor] = [params] if isinstance(params, Tensor) else list(params)
+    if not parameters:
+        raise ArgumentError(f"{owner} was given no parameters, or a group without: was a generator used up before?")
+    seen = set(map(id, known))
+    for position, parameter in enumerate(parameters):
+        if not isinstance(parameter, Tensor):
+            raise DTypeError(
+                f"{owner}: parameter {position} is a {type(parameter).__name__}, and should be a tensor, made with "
+                "tg.tensor(..., requires_grad=True)"
+            )
+        called = title(parameter, position)
+        if not parameter.is_leaf:
+            raise GradientError(
+                f"{owner}: {called} was computed, by\n  {parameter.node.place}\n"  # type: ignore[union-attr]
+                "and changing it would change nothing that it was computed from. Pass the tensors you made yourself"
+            )
+        if not parameter.requires_grad:
+            raise GradientError(
+                f"{owner}: {called} requires no gradient: make it with requires_grad=True, or leave it out"
+            )
+        if id(parameter) in seen:
+            raise ArgumentError(f"{owner}: {called} is there twice, and would be updated twice in a step")
+        seen.add(id(parameter))
+        parameter._own_memory()
+    return parameters
+
+
+def _require_finite(gradient: Array, parameter: Tensor, position: int) -> None:
+    finite = np.isfinite(gradient)
+    if not finite.all():
+        raise GradientError(
+            f"the gradient of {title(parameter, position)} is NaN or infinite in {np.count_nonzero(~finite)} of its "
+            f"{finite.size} elements, and no parameter was changed. tg.detect_anomaly() finds the operation they come "
+            "from; too large a learning rate is a frequent cause"
+        )
+
+
+def _blocks(data: Array, gradient: Array, state: State) -> Iterator[tuple[Array, Array, State]]:
+    """Iterate over a parameter's elements, a block of them at a time, with their gradients and what is remembered."""
+    if data.ndim and (data.size <= BLOCK or not data.flags.c_contiguous):
+        yield data, gradient, state
+        return
+    # Flat, which also makes a vector of a single number: NumPy's operators would return no array of that.
+    flat, flat_gradient = data.reshape(-1), gradient.reshape(-1)
+    memory = {name: x.reshape(-1) for name, x in state.items() if isinstance(x, np.ndarray)}
+    for start in range(0, data.size, BLOCK):
+        here = slice(start, start + BLOCK)
+        yield flat[here], flat_gradient[here], {**state, **{name: x[here] for name, x in memory.items()}}
