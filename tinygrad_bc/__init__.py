@@ -32,6 +32,7 @@ from tinygrad_bc.primitive import Sample as Sample
 from tinygrad_bc.primitive import composite as composite
 from tinygrad_bc.primitive import primitive as primitive
 from tinygrad_bc.scope import scope as scope
+from tinygrad_bc.spectrum import largest_hessian_eigenvalues as largest_hessian_eigenvalues
 from tinygrad_bc.tensor import Tensor as Tensor
 from tinygrad_bc.tensor import tensor as tensor
 
@@ -73,7 +74,7 @@ def __dir__() -> list[str]:
     """List what is public: the operations, and the names imported above as themselves."""
     own = """
         __version__ ErrorSample Sample Tensor composite detect_anomaly enable_grad errors grad hessian hvp
-        is_grad_enabled jacobian jvp linalg
+        is_grad_enabled jacobian jvp largest_hessian_eigenvalues linalg
         no_grad ops primitive scope tensor value_and_grad vjp
     """
     return sorted([*own.split(), *_LATER, *dir(ops)])

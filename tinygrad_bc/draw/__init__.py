@@ -3,11 +3,17 @@
 The packages that draw are imported when something is drawn, not before.
 """
 
+from tinygrad_bc.draw.directions import Directions
 from tinygrad_bc.draw.drawing import Drawing, graph
+from tinygrad_bc.draw.landscape import Landscape, Trajectory, compare_landscapes
 from tinygrad_bc.draw.plots import confusion_matrices, feature_bars, feature_histograms, loss_curve, save_figure
 
 __all__ = [
+    "Directions",
     "Drawing",
+    "Landscape",
+    "Trajectory",
+    "compare_landscapes",
     "confusion_matrices",
     "feature_bars",
     "feature_histograms",
