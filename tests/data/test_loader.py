@@ -156,6 +156,16 @@ def test_a_state_taken_at_the_last_batch_leaves_nothing_of_that_epoch():
     assert rows_of(resumed) == rows_of(loader)
 
 
+def test_a_state_taken_between_epochs_begins_the_next_one():
+    loader, resumed = loader_of(6, 2, 0, shuffle=True), loader_of(6, 2, 1, shuffle=True)
+    rows_of(loader)
+    state = loader.state_dict()
+    assert (state["position"], state["order"]) == (0, None)
+    resumed.load_state_dict(state)
+    assert len(rows := rows_of(resumed)) == 3
+    assert rows == rows_of(loader)
+
+
 def test_a_state_includes_what_others_drew_from_the_same_generator():
     generator, other = np.random.default_rng(0), np.random.default_rng(9)
     loader, resumed = (loader_of(6, 2, g, shuffle=True) for g in (generator, other))

@@ -9,8 +9,6 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axis import Tick
-from matplotlib.text import Text
 
 from tinygrad_bc.data import FEATURES
 from tinygrad_bc.draw import confusion_matrices, feature_bars, feature_histograms, loss_curve, save_figure
@@ -52,32 +50,9 @@ def panels(figure):
 # --- all of them -----------------------------------------------------------------------------------
 
 
-def shown_texts(figure):
-    figure.draw_without_rendering()
-    inside_ticks = {text for tick in figure.findobj(Tick) for text in tick.findobj(Text)}
-    drawn = {
-        text
-        for axes in panels(figure)
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in axis._update_ticks()
-        for text in tick.findobj(Text)
-    }
-    hidden = inside_ticks - drawn
-    return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in hidden]
-
-
-def test_texts_do_not_overlap_and_stay_inside_the_picture(figures):
+def test_texts_do_not_overlap_and_stay_inside_the_picture(figures, check_legible):
     for figure in figures:
-        shown = shown_texts(figure)
-        assert len(shown) > 10
-        boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
-        for (one, box), (other, other_box) in itertools.combinations(boxes, 2):
-            assert not box.overlaps(other_box), (one, other)
-        for text, box in boxes:
-            assert figure.bbox.x0 <= box.x0, text
-            assert figure.bbox.y0 <= box.y0, text
-            assert box.x1 <= figure.bbox.x1, text
-            assert box.y1 <= figure.bbox.y1, text
+        check_legible(figure)
 
 
 def test_pictures_are_written_and_not_empty(figures, tmp_path):

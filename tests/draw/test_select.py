@@ -120,3 +120,9 @@ def test_options_that_cannot_be():
             tg.graph(y, **options)
     with pytest.raises(DTypeError, match="around: expected a tensor"):
         tg.graph(y, around="x")
+
+
+def test_a_predicate_has_to_be_a_function():
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(ArgumentError, match=r"where is a function.*; got 3"):
+        tg.graph(x * x, where=3)
