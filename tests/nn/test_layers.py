@@ -15,7 +15,7 @@ X = np.ones((4, 3))
     [
         (lambda: nn.Linear(0, 3, generator=0), "Linear: in_features=0, but expected a whole number of at least 1"),
         (lambda: nn.Linear(3, 2.0, generator=0), r"out_features=2\.0"),
-        (lambda: nn.Linear(3, 2, generator=None), r"Linear: generator=None, but expected np\.random\.default_rng"),
+        (lambda: nn.Linear(3, 2, generator=None), r"Linear draws random numbers and needs a generator, got None"),
         (lambda: nn.Conv2d(4, 6, 3, groups=4, generator=0), "Conv2d: .*must both divide into groups=4"),
         (lambda: nn.Conv2d(4, 6, (3, 3, 3), generator=0), "a number or 2 of them"),
         (lambda: nn.Conv1d(4, 6, 0, generator=0), "Conv1d: kernel_size=0"),

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinygrad_bc.data.validation import as_array, as_generator, check_finite, check_lengths, is_mapped
+from tinygrad_bc.data.validation import as_array, check_finite, check_lengths, is_mapped
 from tinygrad_bc.diagnosis import describe
 from tinygrad_bc.errors import ArgumentError, DataError, IndexingError
+from tinygrad_bc.generators import as_generator
 from tinygrad_bc.record import Array
 
 __all__ = ["Augmentation", "Batch", "DataLoader", "Dataset", "TensorDataset"]

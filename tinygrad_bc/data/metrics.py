@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from tinygrad_bc.data.validation import as_array, as_generator, check_finite, check_labels, check_lengths, number_groups
+from tinygrad_bc.data.validation import as_array, check_finite, check_labels, check_lengths, number_groups
 from tinygrad_bc.errors import ArgumentError, DataError, ShapeError
+from tinygrad_bc.generators import as_generator
 from tinygrad_bc.record import Array
 
 if TYPE_CHECKING:

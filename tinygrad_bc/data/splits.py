@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.data.validation import as_generator, check_lengths, number_groups
+from tinygrad_bc.data.validation import check_lengths, number_groups
 from tinygrad_bc.errors import ArgumentError, DataError, MissingDependencyError
+from tinygrad_bc.generators import as_generator
 from tinygrad_bc.record import Array
 
 __all__ = ["split"]

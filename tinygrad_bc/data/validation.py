@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc.diagnosis import describe
-from tinygrad_bc.errors import ArgumentError, DataError, DTypeError
+from tinygrad_bc.errors import DataError, DTypeError
 from tinygrad_bc.record import Array, Value
 
 __all__ = [
     "as_array",
-    "as_generator",
     "check_finite",
     "check_labels",
     "check_lengths",
@@ -214,21 +213,3 @@ def number_groups(values: Any, n: int, name: str) -> Array:
     if (numbers < 0).any():
         raise DataError(f"{name}, row {np.argmax(numbers < 0)}: the value is missing; drop the row, or fill it in")
     return numbers
-
-
-def as_generator(generator: Any, purpose: str) -> np.random.Generator:
-    """Return the generator that is passed, or a new one from the seed that is passed.
-
-    Raises
-    ------
-    ArgumentError
-        If it is neither. There is no default: a run nobody can repeat should not come about by leaving something out.
-    """
-    if isinstance(generator, np.random.Generator):
-        return generator
-    if isinstance(generator, int | np.integer) and not isinstance(generator, bool) and generator >= 0:
-        return np.random.default_rng(generator)
-    raise ArgumentError(
-        f"{purpose} draws random numbers and needs a generator, got {short_repr(generator)}: pass "
-        "generator=np.random.default_rng(0), or a seed, generator=0"
-    )

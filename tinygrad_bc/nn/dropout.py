@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_bc.generators import as_generator
 from tinygrad_bc.nn._parameters import check_share
-from tinygrad_bc.nn.init import as_generator
 from tinygrad_bc.nn.module import Module
 from tinygrad_bc.ops._arguments import shaped
 from tinygrad_bc.ops.elementwise import _floating

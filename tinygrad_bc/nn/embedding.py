@@ -8,8 +8,9 @@ import numpy as np
 
 from tinygrad_bc import ops
 from tinygrad_bc.errors import ArgumentError
+from tinygrad_bc.generators import as_generator
 from tinygrad_bc.nn._parameters import check_count, new_parameter
-from tinygrad_bc.nn.init import as_generator, normal_
+from tinygrad_bc.nn.init import normal_
 from tinygrad_bc.nn.module import Module
 
 __all__ = ["Embedding"]

@@ -11,10 +11,10 @@ import math
 import numpy as np
 
 from tinygrad_bc.errors import ArgumentError, ShapeError
+from tinygrad_bc.generators import as_generator
 from tinygrad_bc.tensor import Tensor
 
 __all__ = [
-    "as_generator",
     "calculate_gain",
     "constant_",
     "eye_",
@@ -31,24 +31,6 @@ __all__ = [
 ]
 
 Generator = np.random.Generator | int
-
-
-def as_generator(generator: Generator, what: str) -> np.random.Generator:
-    """Return a generator, a new one if its seed is given; `what` is named where it is neither.
-
-    Raises
-    ------
-    ArgumentError
-        If it is neither a generator nor a whole number that is not negative.
-    """
-    if isinstance(generator, np.random.Generator):
-        return generator
-    if isinstance(generator, int | np.integer) and not isinstance(generator, bool) and generator >= 0:
-        return np.random.default_rng(int(generator))
-    raise ArgumentError(
-        f"{what}: generator={generator!r}, but expected np.random.default_rng(seed), or a seed, a whole number of at "
-        "least 0"
-    )
 
 
 # --- gains and fans ------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc import ops
+from tinygrad_bc.generators import as_generator
 from tinygrad_bc.nn._parameters import bias_or_none, check_count, new_parameter
-from tinygrad_bc.nn.init import as_generator, kaiming_uniform_
+from tinygrad_bc.nn.init import kaiming_uniform_
 from tinygrad_bc.nn.module import Module
 
 __all__ = ["Linear"]
