@@ -31,11 +31,11 @@ def started(start, **options):
 
 
 def test_it_finds_the_end_of_rosenbrocks_valley():
-    x, optimizer, closure = started([-1.2, 1.0], line_search_fn="strong_wolfe")
+    x, optimizer, closure = started([-1.2, 1.0], line_search_fn="strong_wolfe", tolerance_change=1e-15)
     losses = [optimizer.step(closure).item() for _ in range(5)]
     assert losses[0] == pytest.approx(24.2)  # the loss where the step began
-    np.testing.assert_allclose(x.data, [1, 1], atol=1e-5)
-    assert losses[-1] < 1e-9
+    np.testing.assert_allclose(x.data, [1, 1], atol=1e-6)
+    assert losses[-1] < 1e-12
 
 
 def test_a_quadratic_in_n_dimensions_takes_about_n_iterations():
@@ -49,6 +49,26 @@ def test_a_quadratic_in_n_dimensions_takes_about_n_iterations():
     optimizer.step(closure_of(lambda x: 0.5 * (x @ A @ x) - b @ x, optimizer, x))
     np.testing.assert_allclose(x.data, np.linalg.solve(A, b), atol=1e-8)
     assert optimizer.state[x]["n_iter"] <= 25
+
+
+def test_the_line_search_ends_where_both_of_wolfes_conditions_hold():
+    """Nocedal, Wright (2006), eq. 3.7, on a function with many minima, from many points and with many first steps."""
+
+    def f(x):
+        return (0.1 * x * x + (3 * x).sin()).sum()
+
+    evaluations = []
+    for start in np.linspace(-10, 10, 41):
+        for lr in (0.1, 1.0, 10.0):
+            x = tg.tensor([start], requires_grad=True)
+            optimizer = optim.LBFGS([x], lr=lr, max_iter=1, max_eval=25, line_search_fn="strong_wolfe")
+            loss = optimizer.step(closure_of(f, optimizer, x)).item()
+            slope = 0.2 * start + 3 * math.cos(3 * start)
+            step = x.item() - start
+            assert f(x).item() <= loss + 1e-4 * slope * step
+            assert abs(0.2 * x.item() + 3 * math.cos(3 * x.item())) <= 0.9 * abs(slope)
+            evaluations.append(optimizer.state[x]["func_evals"])
+    assert max(evaluations) > 4, "no search was ever needed"
 
 
 def test_several_parameters_of_several_shapes_are_one_vector():
@@ -94,7 +114,7 @@ def test_saved_loaded_and_continued_is_bit_identical(options):
         other.step(other_closure)
     assert np.array_equal(x.data, y.data)
     assert not np.array_equal(x.data, data)
-    z, third, _ = started([0.0, 0.0])
+    _, third, _ = started([0.0, 0.0])
     with pytest.raises(ShapeError, match="2 elements"):
         third.load_state_dict(saved)
     assert not third.state
@@ -154,7 +174,7 @@ def test_a_learning_rate_of_zero_moves_nothing():
 
 
 def test_what_it_needs_is_said():
-    x, optimizer, _ = started([0.0, 1.0])
+    _, optimizer, _ = started([0.0, 1.0])
     with pytest.raises(ArgumentError, match="closure"):
         optimizer.step()
     with pytest.raises(ArgumentError, match="one group"):

@@ -199,7 +199,7 @@ def test_gradients_are_left_as_they_are(case):
 
 def test_centered_rmsprop_stays_finite_where_the_gradient_is_constant():
     x = parameter(np.linspace(-1, 1, 50))
-    run(optim.RMSprop([x], alpha=0.5, centered=True), x, np.full((500, 50), 0.1))
+    run(optim.RMSprop([x], alpha=0.5, centered=True), x, np.tile(np.linspace(0.1, 0.7, 50), (500, 1)))
     assert np.isfinite(x.data).all()
 
 
@@ -396,6 +396,18 @@ def test_a_state_dict_is_a_copy():
     assert np.array_equal(saved["state"][0]["exp_avg"], kept)
 
 
+def test_a_state_in_another_memory_order_is_not_lost(monkeypatch):
+    monkeypatch.setattr(implementation, "BLOCK", 7)
+    x = parameter(np.ones((5, 6)))
+    optimizer = optim.SGD([x], momentum=0.9)
+    run(optimizer, x, [np.ones((5, 6))])
+    saved = optimizer.state_dict()
+    saved["state"][0]["momentum_buffer"] = np.asfortranarray(saved["state"][0]["momentum_buffer"])
+    optimizer.load_state_dict(saved)
+    run(optimizer, x, [np.ones((5, 6))])
+    assert np.all(optimizer.state[x]["momentum_buffer"] == 1.9)
+
+
 def test_betas_that_json_made_a_list_of():
     x = parameter()
     optimizer = optim.Adam([x])
@@ -412,6 +424,8 @@ def test_a_state_that_does_not_fit_is_refused_before_anything_changes():
 
     optimizer = optim.Adam([parameter()], lr=0.1)
     two = optim.Adam([parameter(), parameter()]).state_dict()
+    uncounted = saved_by([1.0, 1.0, 1.0])
+    del uncounted["state"][0]["step"]
     negative = saved_by([1.0, 1.0, 1.0])
     negative["param_groups"][0]["lr"] = -1.0
     for state, error, message in [
@@ -419,6 +433,7 @@ def test_a_state_that_does_not_fit_is_refused_before_anything_changes():
         (saved_by([1.0, 1.0]), ShapeError, r"W is of shape \(3,\), its saved exp_avg of \(2,\)"),
         (saved_by([1.0, 1.0, 1.0], np.float32), DTypeError, "float32"),
         (saved_by([1.0, 1.0, 1.0], kind=optim.SGD), ArgumentError, "lacks amsgrad, betas, eps"),
+        (uncounted, ArgumentError, "W lacks its number of steps"),
         (negative, ArgumentError, "lr must be"),
     ]:
         with pytest.raises(error, match=message):

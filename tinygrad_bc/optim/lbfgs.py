@@ -151,9 +151,9 @@ class LBFGS(Optimizer):
             if not group["line_search_fn"] and iteration < group["max_iter"]:  # the last is for the next step to see
                 _, loss, g = self._evaluate(closure)
                 evaluations += 1
-            if evaluations >= group["max_eval"] or _largest(g) <= group["tolerance_grad"]:
+            if evaluations >= group["max_eval"] or _largest(state["t"] * d) <= group["tolerance_change"]:
                 break
-            if min(_largest(state["t"] * d), abs(loss - here.loss)) <= group["tolerance_change"]:
+            if abs(loss - here.loss) < group["tolerance_change"]:
                 break
         state["func_evals"] += evaluations
         self.state[group["params"][0]] = state

@@ -25,7 +25,7 @@ State = dict[str, Any]
 # A rule goes over its arrays several times. In blocks of so many elements all of them stay in the processor's cache.
 BLOCK = 1 << 15
 
-ANY = (0.0, math.inf)
+ANY = (0.0, math.inf)  # the range of most options
 
 
 class Optimizer:
@@ -250,15 +250,15 @@ class Optimizer:
 
     def _restored(self, parameter: Tensor, saved: Mapping[str, Any]) -> State:
         """Return a copy of what was saved of a parameter, checked."""
-        restored = {name: np.array(x) if isinstance(x, np.ndarray) else x for name, x in saved.items()}
+        if "step" not in saved:
+            raise ArgumentError(f"what was saved of {title(parameter)} lacks its number of steps")
+        restored = {name: np.array(x, order="C") for name, x in saved.items() if name != "step"}
         for name, x in restored.items():
-            if not isinstance(x, np.ndarray):
-                continue
             if x.shape != parameter.shape:
                 raise ShapeError(f"{title(parameter)} is of shape {parameter.shape}, its saved {name} of {x.shape}")
             if x.dtype != parameter.dtype:
                 raise DTypeError(f"{title(parameter)} is of dtype {parameter.dtype}, its saved {name} of {x.dtype}")
-        return restored
+        return {"step": int(saved["step"]), **restored}
 
     def _all_parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
@@ -287,8 +287,8 @@ def checked_parameters(params: Any, owner: str, known: Iterable[Tensor] = ()) ->
     for position, parameter in enumerate(parameters):
         if not isinstance(parameter, Tensor):
             raise DTypeError(
-                f"{owner}: parameter {position} is a {type(parameter).__name__}, and should be a tensor, made with "
-                "tg.tensor(..., requires_grad=True)"
+                f"{owner}: parameter {position} is a {type(parameter).__name__}, and should be a tensor, as "
+                "model.parameters() gives them, or made with tg.tensor(..., requires_grad=True)"
             )
         called = title(parameter, position)
         if not parameter.is_leaf:
