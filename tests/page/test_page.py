@@ -432,7 +432,8 @@ def test_text_stands_out_from_its_ground(classifier, open_page, scheme):
 def test_everything_has_a_name_for_screen_readers(classifier, open_page):
     page = open_page(classifier[0], "#step=33")
     nameless = page.evaluate("""() => [...document.querySelectorAll('button, input, canvas, [role]')].filter(element =>
-        !(element.getAttribute('aria-label') || element.getAttribute('aria-labelledby') || element.textContent.trim())
+        !(element.getAttribute('aria-label') || element.getAttribute('aria-labelledby') || element.textContent.trim()
+        || [...element.labels ?? []].some(label => label.textContent.trim()))
         ).map(element => element.outerHTML)""")
     assert nameless == []
     tree = page.locator("body").aria_snapshot()

@@ -10,11 +10,15 @@ Numbers are exact (`fractions.Fraction`), so this changes a result by rounding a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple, Union
 
 __all__ = ["Form", "Sum", "added", "combined", "multiplied", "number", "raised"]
+
+LARGEST_WHOLE = 1000
+"""Up to where a coefficient is a fraction of whole numbers, and not the bits of a number like 0.1."""
 
 LONGEST = 12
 """How many terms a sum may have for it to be multiplied out."""
@@ -31,7 +35,11 @@ class Form(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """Two or more terms with different powers: ``{powers: coefficient}``. The first coefficient, in order, is 1."""
+    """Two or more terms with different powers: ``{powers: coefficient}``.
+
+    The first coefficient, in order, is positive. They are whole numbers without a common factor, or, where these would
+    be long, as for 0.1, the first is 1.
+    """
 
     terms: frozenset[tuple[Powers, Fraction]]
 
@@ -140,8 +148,18 @@ def _normal(terms: dict[Powers, Fraction]) -> Form:
     shared = _shared(list(terms), denominators=False)
     inside = {_product(powers, _inverse(shared)): coefficient for powers, coefficient in terms.items()}
     leading = inside[min(inside, key=order_of)]
-    base = Sum(frozenset((powers, coefficient / leading) for powers, coefficient in inside.items()))
-    return multiplied(Form(leading, shared), Form(Fraction(1), _power(base)))
+    size = _size(inside.values()) or abs(leading)
+    size = size if leading > 0 else -size
+    base = Sum(frozenset((powers, coefficient / size) for powers, coefficient in inside.items()))
+    return multiplied(Form(size, shared), Form(Fraction(1), _power(base)))
+
+
+def _size(coefficients: Iterable[Fraction]) -> Fraction | None:
+    """Return what to divide coefficients by to make them whole numbers without a common factor, if they are short."""
+    parts = [(abs(x.numerator), x.denominator) for x in coefficients]
+    if any(part > LARGEST_WHOLE for pair in parts for part in pair):
+        return None
+    return Fraction(math.gcd(*(above for above, _ in parts)), math.lcm(*(below for _, below in parts)))
 
 
 def order_of(powers: Powers) -> tuple[object, ...]:

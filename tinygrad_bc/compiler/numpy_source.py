@@ -10,7 +10,6 @@ import ast
 import builtins
 import copy
 import keyword
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from tinygrad_bc.compiler.specialise import Specialiser, UnsupportedError, liter
 from tinygrad_bc.compiler.statements import recipe, statements
 from tinygrad_bc.errors import SourceError
 from tinygrad_bc.primitive import Primitive
-from tinygrad_bc.record import Graph, Value
+from tinygrad_bc.record import Graph, Node, Value
 
 __all__ = ["Length", "Writer", "identifier", "leaves"]
 
@@ -222,7 +221,7 @@ class Writer:
         title : str
             The name of the function.
         arguments : sequence of Value
-            What it takes: every leaf and input of the graph but constants of a few elements; see `leaves`.
+            What it takes: every leaf and input of the graph but unnamed constants of one element; see `leaves`.
         returns : sequence of Value
             What it returns, in this order. A single one is returned as it is.
         docstring : str
@@ -258,10 +257,11 @@ class Writer:
 
 
 def leaves(graph: Graph) -> list[Value]:
-    """Return the leaves and inputs of a graph that must be arguments of its function: all but small constants."""
+    """Return the leaves and inputs of a graph that must be arguments of its function: all but unnamed numbers."""
     given = set(graph.inputs)
     found = [value for value in graph if graph.node(value) is None]
-    return [v for v in found if v in given or v._requires_grad or not (_is_small(v) and graph.label(v)[:1] == "%")]
+    numbers = {v for v in found if v._data.size == 1 and graph.label(v).startswith("%") and not v._requires_grad}
+    return [v for v in found if v in given or v not in numbers]
 
 
 class _Function:
@@ -333,7 +333,7 @@ class _Function:
 
     def _write(self, value: Value, named: bool) -> None:
         node = recipe(self.graph, value)
-        template = self.writer.template(node.op, self._codes(node.inputs), node.params)
+        template = self.writer.template(node.op, self._codes(node.inputs), _any_length(node))
         for title, x in zip(template.parameters, node.inputs):
             if title in template.repeated and isinstance(x, Value) and not _is_plain(self._operand(x)):
                 self._assign(x)
@@ -362,8 +362,12 @@ class _Function:
 # --- small things --------------------------------------------------------------------------------
 
 
-def _is_small(value: Value) -> bool:
-    return math.prod(value.shape) <= 4
+def _any_length(node: Node) -> Mapping[str, Any]:
+    """Return the metadata of an operation; of a vector made a column or a row, of any length."""
+    shape = node.params.get("shape", ())
+    if node.op.name != "reshape" or next(node.values)._data.ndim != 1 or sum(n != 1 for n in shape) != 1:
+        return node.params
+    return {**node.params, "shape": tuple(n if n == 1 else -1 for n in shape)}
 
 
 def _is_plain(node: ast.expr) -> bool:

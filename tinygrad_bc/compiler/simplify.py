@@ -26,12 +26,15 @@ from tinygrad_bc.record import Node, Value, recorded_order
 
 __all__ = ["filled_with", "is_arithmetic", "simplify"]
 
-ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE, SQUARE, POWER = (
-    REGISTRY[name] for name in ("add", "subtract", "multiply", "divide", "negative", "square", "power")
+ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE, SQUARE, POWER, RESHAPE = (
+    REGISTRY[name] for name in ("add", "subtract", "multiply", "divide", "negative", "square", "power", "reshape")
 )
 
 LARGEST = 12
 """How many bases and terms a form may have; one that is larger is computed, and the result is an atom again."""
+
+MOST_TRIED_TWICE = 2_000
+"""How many operations are simplified both with and without the values that are to be kept."""
 
 RTOL = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-3, np.dtype(np.float16): 1e-1}
 
@@ -41,6 +44,7 @@ def simplify(
     inputs: Iterable[Value] = (),
     stand_ins: Mapping[Value, Value] | None = None,
     combine: bool = True,
+    keep: Iterable[Value] = (),
 ) -> dict[Value, Value]:
     """Return values that hold the same numbers as recorded ones and take fewer operations.
 
@@ -53,15 +57,21 @@ def simplify(
         Leaves that stand for recorded values in all that is computed from them: nothing is simplified across these.
     combine : bool
         Whether fractions may be brought over a common denominator.
+    keep : iterable of Value, optional
+        Values between that are to be computed as such, and used as they are, where that takes no more operations.
 
     Returns
     -------
     dict of Value to Value
         The new value for each of `outputs`, of those with stand-ins, and of others between that are still computed.
     """
-    simplifier = _Simplifier(outputs, set(inputs), stand_ins or {}, combined if combine else added)
+    inputs, keep, add = set(inputs), set(keep), combined if combine else added
+    recorded = recorded_order(outputs, stop=inputs)
+    tried = [keep, set()] if keep and len(recorded) <= MOST_TRIED_TWICE else [keep]
     with record_everything(), np.errstate(all="ignore"):
-        return simplifier.run()
+        ways = [_Simplifier(outputs, recorded, inputs, stand_ins or {}, add, keep).run() for keep in tried]
+        ways += [] if stand_ins else [dict(zip(outputs, outputs))]
+    return min(ways, key=lambda found: len(recorded_order([found[x] for x in outputs], stop=inputs)))
 
 
 # --- rules ---------------------------------------------------------------------------------------
@@ -87,6 +97,12 @@ PRODUCTS: dict[str, Callable[..., Form | None]] = {
     "broadcast_to": lambda a: a,  # elements meet by broadcasting anyway
 }
 
+MOVES = frozenset(["reshape", "matrix_transpose", "permute"])
+"""Operations that leave an array as it is, but for its shape, if all its elements are the same."""
+
+LINEAR = frozenset(["sum", "put"])
+"""Operations that a factor which all elements share is taken out of."""
+
 
 def is_arithmetic(value: Value) -> bool:
     """Return whether a recorded value is a sum, product, quotient … of elements, which `simplify` looks through."""
@@ -105,10 +121,12 @@ Call = Callable[..., Any]
 
 
 def _untransposed(value: Value, call: Call) -> Value | None:
-    """Return (Aᵀ)ᵀ as A, (Aᵀ B)ᵀ as Bᵀ A and (A Bᵀ)ᵀ as B Aᵀ."""
+    """Return (Aᵀ)ᵀ as A, (Aᵀ B)ᵀ as Bᵀ A and (A Bᵀ)ᵀ as B Aᵀ; a column made of a vector as a row made of it."""
     x = _input(value)
     if _is(x, "matrix_transpose"):
         return _input(x)
+    if _is(x, "reshape") and _input(x)._data.ndim == 1 and x._data.ndim == 2 and 1 in x.shape:
+        return call(RESHAPE, _input(x), shape=value.shape)  # a vector that was made a column or a row
     if not _is(x, "matmul"):
         return None
     a, b = _node(x).inputs
@@ -123,12 +141,6 @@ def _exp_of_log(value: Value, call: Call) -> Value | None:
     return call(REGISTRY["softmax"], *_node(x).inputs, **_node(x).params) if _is(x, "log_softmax") else None
 
 
-def _other_class(value: Value, call: Call) -> Value | None:
-    """Return σ(−x) as 1 − σ(x)."""
-    x = _input(value)
-    return call(SUBTRACT, 1, call(_node(value).op, *_node(x).inputs)) if _is(x, "negative") else None
-
-
 def _without_effect(value: Value, call: Call) -> Value | None:  # noqa: ARG001
     """Return the input of an operation that leaves shape and element type as they are."""
     x = _input(value)
@@ -136,15 +148,24 @@ def _without_effect(value: Value, call: Call) -> Value | None:  # noqa: ARG001
 
 
 def _product_with_vector(value: Value, call: Call) -> Value | None:
-    """Return the product of a matrix and a column made of a vector, made a vector again, as their product."""
+    """Return a product with a column or a row made of a vector, made a vector again, as a product with the vector."""
     if (same := _without_effect(value, call)) is not None:
         return same
     product = _input(value)
     if value._data.ndim != 1 or not _is(product, "matmul"):
         return None
     a, b = _node(product).inputs
-    vector = _input(b) if _is(b, "reshape") and b._data.ndim == 2 and b.shape[1] == 1 else None
-    return call(_node(product).op, a, vector) if vector is not None and vector._data.ndim == 1 else None
+    for x, factor in ((a, b), (b, a)):
+        vector = _input(x) if _is(x, "reshape") and 1 in x.shape else None
+        if vector is None or vector._data.ndim != 1:
+            continue
+        while factor._data.size == 1 and (_is(factor, "reshape") or _is(factor, "broadcast_to")):
+            factor = _input(factor)
+        if factor._data.ndim == 0:
+            return call(MULTIPLY, factor, vector)
+        if x is b and b.shape[1] == 1:
+            return call(_node(product).op, a, vector)
+    return None
 
 
 def _sum_of_equals(value: Value, call: Call) -> Value | None:
@@ -155,6 +176,29 @@ def _sum_of_equals(value: Value, call: Call) -> Value | None:
     if not _is(x, "broadcast_to") or _input(x).shape != value.shape:
         return None
     return call(MULTIPLY, _input(x), x._data.size // value._data.size)
+
+
+def _choice(value: Value, call: Call) -> Value | None:
+    """Return a choice between elements without stretching a number that it stretches itself."""
+    inputs = [_input(x) if _is(x, "broadcast_to") and _input(x)._data.ndim == 0 else x for x in _node(value).inputs]
+    found = call(_node(value).op, *inputs)
+    return found if found is not value and found.shape == value.shape else None
+
+
+def _sum_of_placed(value: Value, call: Call) -> Value | None:
+    """Return the sum over an axis of numbers put at places, one for each sum: those numbers."""
+    x = _input(value)
+    if not _is(x, "put"):
+        return None
+    numbers, *indices = _node(x).values
+    axes = [axis for axis, (n, kept) in enumerate(zip(x.shape, value.shape)) if n != kept]
+    if len(axes) != 1 or len(indices) != x._data.ndim or numbers._data.size != value._data.size:
+        return None
+    del indices[axes[0]]
+    everywhere = np.indices(numbers.shape)  # the others count through all rows, whatever the data
+    if not all(np.array_equal(np.broadcast_to(i._array, n.shape), n) for i, n in zip(indices, everywhere)):
+        return None
+    return call(RESHAPE, numbers, shape=value.shape)
 
 
 def _node(value: Value) -> Node:
@@ -173,10 +217,11 @@ def _is(value: Any, name: str) -> bool:
 RULES: dict[str, Callable[[Value, Call], Value | None]] = {
     "matrix_transpose": _untransposed,
     "exp": _exp_of_log,
-    "sigmoid": _other_class,
     "cast": _without_effect,
     "reshape": _product_with_vector,
     "sum_to": _sum_of_equals,
+    "sum": _sum_of_placed,
+    "where": _choice,
 }
 
 
@@ -196,10 +241,17 @@ class _Forms:
 
 class _Simplifier:
     def __init__(
-        self, outputs: Sequence[Value], inputs: set[Value], stand_ins: Mapping[Value, Value], add: Add
+        self,
+        outputs: Sequence[Value],
+        recorded: list[Value],
+        inputs: set[Value],
+        stand_ins: Mapping[Value, Value],
+        add: Add,
+        keep: set[Value],
     ) -> None:
         self.add = add
-        self.order = recorded_order(outputs, stop=inputs)
+        self.keep = keep
+        self.order = recorded
         self.inputs = inputs
         self.outputs = list(outputs)
         self.stand_ins = stand_ins
@@ -217,9 +269,11 @@ class _Simplifier:
                 self.new[value] = new = self._rewritten(self._again(value))
                 # What is arithmetic now was something else before.
                 forms = None if new is value or new in self.inputs else self._arithmetic(new)
+                forms = self._other_class(new) if forms is None else forms
             if forms is not None:
                 self.forms[value] = forms
-                if _size(forms.tidy) > LARGEST:
+                kept = value in self.keep and not self._is_filled(forms)
+                if kept or _size(forms.tidy) > LARGEST:
                     self.forms[value] = self._atom(value)
             if value in self.stand_ins:
                 self.replaced[value] = self._written(value)
@@ -233,9 +287,16 @@ class _Simplifier:
 
     def _arithmetic(self, value: Value) -> _Forms | None:
         """Return the forms of what an arithmetic operation computes, None for other operations."""
-        if not is_arithmetic(value) or value.dtype.kind not in "fi":
+        if value.dtype.kind not in "fi":
             return None
         node: Any = value.node
+        if node is not None and node.op.name in MOVES:
+            forms = self._of(_input(value))
+            return _Forms(forms.tidy, forms.full, forms.recorded + 1) if self._is_filled(forms) else None
+        if node is not None and node.op.name in LINEAR:
+            return self._without_factor(value)
+        if not is_arithmetic(value):
+            return None
         operands = [self._of(x) for x in node.inputs]
         try:
             tidy = _computed(node.op.name, added, [x.tidy for x in operands])
@@ -247,6 +308,38 @@ class _Simplifier:
         if _size(full) > LARGEST:
             full = tidy
         return _Forms(tidy, full, sum(x.recorded for x in operands) + 1)
+
+    def _without_factor(self, value: Value) -> _Forms | None:
+        """Return a linear operation as the factor that all elements share times the operation on the rest."""
+        x, *others = _node(value).values
+        forms = self._of(x)
+        shared = frozenset(power for power in forms.tidy.powers if self._is_filled_with(power[0]))
+        factor, rest = Form(forms.tidy.coefficient, shared), Form(Fraction(1), forms.tidy.powers - shared)
+        if factor == number(1):
+            return None
+        inside = self._emitted(rest) if rest.powers else constant(np.ones(x.shape, x.dtype))
+        if inside.shape != x.shape or inside.dtype != x.dtype:
+            return None
+        inputs = [inside, *(self._written(y) for y in others)]
+        new = self._rewritten(self._call(_node(value).op, *inputs, **_node(value).params))
+        filled = self._arithmetic(new) if new.node is not None and new.node.op.name in MOVES else None
+        product = multiplied(factor, (filled or self._numbered(new)).tidy)
+        return _Forms(product, product, forms.recorded + 1)
+
+    def _is_filled_with(self, base: Any) -> bool:
+        return isinstance(base, int) and np.ndim(getattr(self.atoms[base], "_data", 0)) == 0
+
+    def _is_filled(self, forms: _Forms) -> bool:
+        """Return whether all elements are the same: numbers and values without axes, whatever the shape."""
+        return all(self._is_filled_with(base) for base, _ in forms.tidy.powers)
+
+    def _other_class(self, value: Value) -> _Forms | None:
+        """Return σ(−x) also as 1 − σ(x), which is shorter beside a σ(x), and alone would lose digits."""
+        if value in self.inputs or not (_is(value, "sigmoid") and _is(_input(value), "negative")):
+            return None
+        other = self._numbered(self._call(_node(value).op, *_node(_input(value)).inputs))
+        itself = self._numbered(value)
+        return _Forms(itself.tidy, self.add(number(1), multiplied(MINUS_ONE, other.full)), 0)
 
     def _of(self, x: Any) -> _Forms:
         if not isinstance(x, Value):
@@ -270,7 +363,9 @@ class _Simplifier:
         """Return the new value that stands for one of the record, computing it from its form if need be."""
         if value not in self.new:
             forms = self.forms.get(value)
-            self.new[value] = value if forms is None else self._cheapest(value, forms)
+            self.new[value] = new = value if forms is None else self._cheapest(value, forms)
+            if forms is not None:
+                self.forms.setdefault(new, forms)
         return self.new[value]
 
     def _cheapest(self, value: Value, forms: _Forms) -> Value:
@@ -291,6 +386,7 @@ class _Simplifier:
 
     def _emitted(self, form: Form) -> Any:
         """Return the value of a form, computed by the fewest operations; a plain number if it is one."""
+        form = min(_ways(form), key=_cost)
         above, below, negative = self._factors(form)
         top = self._product(above)
         if below:
@@ -311,11 +407,12 @@ class _Simplifier:
             side = above if power > 0 else below
             side.append(self._raised(factor, abs(power)))
         size = abs(form.coefficient)
-        if size.numerator != 1 or (size != 1 and size.denominator > 2**20):  # not 1/k, or a number like 0.1
+        if _is_divisor(size):
+            below.append(_plain(1 / size))
+        elif size != 1:
             above.insert(0, _plain(-size if negative else size))
             negative = False
-        elif size != 1:
-            below.append(size.denominator)
+        above.sort(key=lambda factor: np.ndim(getattr(factor, "_data", 0)) > 0)  # one number less per element
         return above, below, negative
 
     def _raised(self, factor: Any, power: int) -> Any:
@@ -408,12 +505,22 @@ def _size(form: Form) -> int:
 
 
 def _ways(form: Form) -> list[Form]:
-    """Return a form, and the same with its coefficient inside its sum, if it has one."""
+    """Return a form, and the same with its coefficient inside its sum, if it has one; first what reads better."""
     inside = [base for base, power in form.powers if isinstance(base, Sum) and power == 1]
     if len(inside) != 1 or abs(form.coefficient) == 1:
         return [form]
     terms = Sum(frozenset((powers, c * form.coefficient) for powers, c in inside[0].terms))
-    return [form, Form(Fraction(1), form.powers - {(inside[0], 1)} | {(terms, 1)})]
+    other = Form(Fraction(1), form.powers - {(inside[0], 1)} | {(terms, 1)})
+    plain = all(abs(c) == 1 for _, c in inside[0].terms)
+    return [form, other] if plain else [other, form]  # 2·(1 − x), and 12·x + 3·y
+
+
+def _is_divisor(x: Fraction) -> bool:
+    """Return whether to multiply by `x` is to divide by a number: by 20, by √2 as recorded; not by 10 for 0.1."""
+    if not x or x == 1:
+        return False
+    whole = x.numerator == 1 and x.denominator <= 2**20
+    return whole or (Fraction(float(1 / x)) == 1 / x and Fraction(float(x)) != x)
 
 
 def _can_flip(base: Sum) -> bool:
@@ -431,7 +538,7 @@ def _cost(form: Form) -> int:
             negative &= not (power % 2 == 1 and _can_flip(base))
     if form.powers:
         size = abs(form.coefficient)
-        total += (size != 1) + (negative and size.numerator == 1)
+        total += (size != 1) + (negative and (size == 1 or _is_divisor(size)))
         total += size == 1 and all(power < 0 for _, power in form.powers)  # 1 / x
     return total
 

@@ -181,12 +181,15 @@ def _regular(x: Any) -> str:
     if x.size < 5:
         return ""
     dtype = "bool" if x.dtype.kind == "b" else x.dtype.name
+    if (x == 1).all() and x.dtype == np.float64:
+        return f"np.ones({x.shape if x.ndim > 1 else x.size})"
     if (x == x.flat[0]).all():
         return f"np.full({x.shape}, {ast.unparse(_number(_shortest(x.flat[0])))}, np.{dtype})"
     if x.ndim == 2 and x.shape[0] == x.shape[1] and np.array_equal(x, np.eye(len(x))):
         return f"np.eye({len(x)}, dtype=np.{dtype})"
     if x.dtype.kind == "i" and np.array_equal(x.ravel(), np.arange(x.size) + x.flat[0]):
-        counted = f"np.arange({x.flat[0]}, {x.flat[0] + x.size}, dtype=np.{dtype})"
+        first, end = x.flat[0], x.flat[0] + x.size
+        counted = f"np.arange({first}, {end}, dtype=np.{dtype})" if first or dtype != "int64" else f"np.arange({end})"
         return counted if x.ndim == 1 else f"{counted}.reshape({x.shape})"
     return ""
 

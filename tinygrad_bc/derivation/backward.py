@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from tinygrad_bc.autograd import computed_from, record_everything, starting_cotangent
+from tinygrad_bc.diagnosis import user_line
 from tinygrad_bc.errors import GradientError
 from tinygrad_bc.ops import astype, sum_to
 from tinygrad_bc.record import Graph, Node, Value, as_values
@@ -70,6 +72,13 @@ class BackwardPass:
     def __init__(self, output: Value, wrt: Any = None, names: Mapping[str, Any] | None = None) -> None:
         self.output = as_values(output, "output")[0]
         self.graph = Graph(output, names=names)
+        if self.graph.label(self.output).startswith("%"):
+            self.graph = Graph(output, names={**(names or {}), "Loss": self.output})
+        if self.output._data.size != 1:
+            raise GradientError(
+                f"{self.title} has shape {self.output.shape}: only a single number has a gradient. Reduce it first, "
+                f"for example with .sum() or .mean(), or pick an element: {self.title}[0]\n{user_line()}"
+            )
         start = starting_cotangent(self.output, None, symbolic=True)
         leaves = [value for value in self.graph if self.graph.node(value) is None and value._requires_grad]
         self.wrt = leaves if wrt is None else as_values(wrt, "wrt")
@@ -115,11 +124,15 @@ class BackwardPass:
                 name = self.graph.label(value) if value in self.graph else value.name or "one of wrt"
                 raise GradientError(f"{self.title} does not depend on {name}, or {name} requires no gradient")
 
+    def branching(self, values: Iterable[Value]) -> list[Value]:
+        """Return the cotangents, of `values`, that are handed on in more than one way: what a person would name."""
+        ways = Counter(part.user for parts in self.contributions.values() for part in parts)
+        return [self.cotangents[value] for value in values if ways[value] > 1 and value is not self.output]
+
     @property
     def title(self) -> str:
         """The name of the output, as it stands in the names of the derivatives."""
-        label = self.graph.label(self.output)
-        return "Loss" if label.startswith("%") else label
+        return self.graph.label(self.output)
 
     def name(self, value: Value) -> str:
         """Return the name of the derivative with respect to `value`: ``dLoss_W1``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import os
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -17,11 +18,11 @@ from tinygrad_bc.autograd import grad
 from tinygrad_bc.compiler.simplify import is_arithmetic, simplify
 from tinygrad_bc.derivation.backward import BackwardPass, Contribution
 from tinygrad_bc.derivation.formulas import Formulas
-from tinygrad_bc.derivation.notation import Expression, apply, derivative, equation, number, prime
+from tinygrad_bc.derivation.notation import Expression, apply, derivative, equation, name, number, prime
 from tinygrad_bc.derivation.printing import latex, mathml, text
 from tinygrad_bc.derivation.recognise import name_counts, with_relations
 from tinygrad_bc.derivation.script import Script
-from tinygrad_bc.errors import GradientError
+from tinygrad_bc.errors import ArgumentError, GradientError
 from tinygrad_bc.files import check_destination, write_atomically
 from tinygrad_bc.primitive import REGISTRY, constant
 from tinygrad_bc.record import Graph, Value, as_values, names_in_sight, recorded_order
@@ -51,8 +52,8 @@ class Line(NamedTuple):
 class PrimedPass(BackwardPass):
     """A backward pass in which functions of one number have a derivative of their own, ``σ′(Z2)``.
 
-    Where an operation works element by element on one array, its vector-Jacobian product is ``g ∘ f′(x)``, and f′(x)
-    is that product for a g of ones. Whether it is so, is tried on the numbers.
+    Where an operation that is written as a function works element by element on one array, its vector-Jacobian
+    product is ``g ∘ f′(x)``, and f′(x) is that product for a g of ones. Whether it is so, is tried on the numbers.
 
     Attributes
     ----------
@@ -66,14 +67,23 @@ class PrimedPass(BackwardPass):
 
     def _pulled_back(self, value: Value, vjp: Any, g: Value) -> Value:
         node = self.recipe(value)
-        if len(node.inputs) > 1 or not _is_elementwise(value, vjp):
+        if len(node.inputs) > 1 or not prime(node.op, name("x"), node.params) or not _is_elementwise(value, vjp):
             return super()._pulled_back(value, vjp, g)
         slope: Any = vjp(_ones_like(value), value, *node.inputs, **node.params)
-        inside = recorded_order([slope], stop=self.graph)
+        inside = self.made_of(slope)
         if len(inside) < 2 or not any(x in self.graph for y in inside for x in _values(y)):  # as short as its name
             return super()._pulled_back(value, vjp, g)
         self.slopes[slope] = value
         return g * slope
+
+    def made_of(self, slope: Value) -> list[Value]:
+        """Return a slope and the values between it and the forward pass."""
+        found = {slope: None}
+        todo = [slope]
+        for value in todo:  # which grows on the way
+            todo += [x for x in _values(value) if x.node is not None and x not in self.graph and x not in found]
+            found.update(dict.fromkeys(todo))
+        return list(found)
 
 
 def _ones_like(value: Value) -> Any:
@@ -150,12 +160,13 @@ class Derivation:
     def steps(self) -> list[Line]:
         """The chain rule, one line for each value that has a name."""
         passed = self._primed
-        ends = [value for value in passed.cotangents if value in {*self._named, *passed.wrt} - {passed.output}]
+        shown = {*self._named} - {passed.output} | {*passed.wrt}
+        ends = [value for value in passed.cotangents if value in shown]
         stand_ins = self._stand_ins(ends)
         inputs = [*self._named, *passed.slopes]
         new = simplify([passed.cotangents[value] for value in ends], inputs, stand_ins, combine=False)
-        shown = {stand_ins[passed.cotangents[value]]: self.derivative(value) for value in reversed(ends)}
-        lines = _Lines(self, [*inputs, *shown], self._titles, shown | self._shown(passed.slopes))
+        written = {stand_ins[passed.cotangents[value]]: self.derivative(value) for value in reversed(ends)}
+        lines = _Lines(self, [*inputs, *written], self._titles, written | self._shown(passed.slopes))
         results = {value: new[passed.cotangents[value]] for value in ends}
         self._check(results, passed.cotangents, "the formula")
         return lines.of(results)
@@ -181,7 +192,8 @@ class Derivation:
         slopes = list(self._primed.slopes)
         new = simplify(slopes, self._named)
         formulas = Formulas(Graph([new[x] for x in slopes], self._named, labels=self._titles)) if slopes else None
-        return [Line(equation(self._primed_name(x), formulas.lines[new[x]]), x) for x in slopes] if formulas else []
+        right = {x: formulas.lines.get(new[x]) or formulas.name(new[x]) for x in slopes} if formulas else {}
+        return [Line(equation(self._primed_name(x), right[x]), x) for x in slopes]
 
     @cached_property
     def composed(self) -> list[Line]:
@@ -190,7 +202,7 @@ class Derivation:
         opaque = [slope for slope in passed.slopes if not self._is_arithmetic(slope)]
         inputs = [*self._named, *opaque]
         ends = [value for value in passed.cotangents if value in set(passed.wrt)]
-        new = simplify([passed.cotangents[value] for value in ends], inputs)
+        new = simplify([passed.cotangents[value] for value in ends], inputs, keep=passed.branching(self._named))
         results = {value: new.get(passed.cotangents[value], passed.cotangents[value]) for value in ends}
         self._check(results, passed.cotangents, "the formula")
         uses, titles = _uses(results.values(), inputs), dict(self._titles)
@@ -202,7 +214,7 @@ class Derivation:
         return _Lines(self, inputs, titles, self._shown(opaque)).of(results)
 
     def _is_arithmetic(self, slope: Value) -> bool:
-        return all(is_arithmetic(value) for value in recorded_order([slope], stop=self._named))
+        return all(is_arithmetic(value) for value in self._primed.made_of(slope))
 
     def _shown(self, slopes: Iterable[Value]) -> dict[Value, Expression]:
         return {slope: self._primed_name(slope) for slope in slopes}
@@ -210,7 +222,9 @@ class Derivation:
     def _primed_name(self, slope: Value) -> Expression:
         node = self._primed.recipe(self._primed.slopes[slope])
         (x,) = node.values
-        return prime(node.op, self._expressions.name(x), node.params)
+        primed = prime(node.op, self._expressions.name(x), node.params)
+        assert primed is not None
+        return primed
 
     # --- one use of a value at a time
 
@@ -228,6 +242,8 @@ class Derivation:
     def _uses(self) -> dict[Value, list[Expression]]:
         passed = self._primed
         parts = [part for several in passed.contributions.values() for part in several]
+        if not parts:  # of a leaf
+            return {}
         stand_ins = self._stand_ins(passed.cotangents)
         inputs = [*passed.graph, *passed.slopes]
         new = simplify([part.cotangent for part in parts], inputs, stand_ins, combine=False)
@@ -456,4 +472,7 @@ def derive(output: Value, wrt: Any = None, names: Mapping[str, Any] | None = Non
     ...     print(line)
     dLoss_w = xᵀ (2·(x w − y) / n)
     """
+    output = as_values(output, "derive")[0]
+    if names is not None and not isinstance(names, Mapping):
+        raise ArgumentError(f"derive: names maps names to values, for example locals(); got {reprlib.repr(names)}")
     return Derivation(output, wrt, names_in_sight(output) if names is None else names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,8 +10,7 @@ import numpy as np
 
 from tinygrad_bc.compiler.simplify import filled_with
 from tinygrad_bc.compiler.statements import recipe, statements
-from tinygrad_bc.derivation.notation import Expression, apply, name, number, summed
-from tinygrad_bc.derivation.printing import text
+from tinygrad_bc.derivation.notation import Expression, apply, name, number, summed, with_names
 from tinygrad_bc.primitive import REGISTRY
 from tinygrad_bc.record import Graph, Node, Value
 
@@ -59,6 +59,10 @@ class Formulas:
         return self._operand(value)
 
     def _formula(self, value: Value) -> Expression:
+        formula = self._applied(value)
+        return dataclasses.replace(formula, scalar=formula.scalar or value._data.ndim == 0)
+
+    def _applied(self, value: Value) -> Expression:
         node = recipe(self.graph, value)
         if node.op.name == "sum_to":
             found = self._sum_to(node, value)
@@ -69,11 +73,7 @@ class Formulas:
         inputs = [self._operand(x) for x in node.inputs]
         if node.op.name == "matmul" and next(node.values)._data.ndim == 1:
             inputs[0] = apply(TRANSPOSE, inputs[:1], {})
-        params = {
-            key: x.with_arrays(map(text, inputs[1:])) if hasattr(x, "with_arrays") else x
-            for key, x in node.params.items()
-        }
-        return apply(node.op, inputs, params)
+        return apply(node.op, inputs, with_names(node.params, inputs))
 
     def _vector(self, value: Value) -> Expression | None:
         """Return a vector made a column or a row as itself or its transpose: in formulas a vector is a column."""

@@ -11,25 +11,26 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tinygrad_bc.derivation.printing import text
 from tinygrad_bc.derivation.templates import Expression, from_leaves, node, parse
 from tinygrad_bc.primitive import Primitive
 
-__all__ = ["Expression", "apply", "derivative", "equation", "name", "number", "parse", "prime", "summed"]
+__all__ = ["Expression", "apply", "derivative", "equation", "name", "number", "parse", "prime", "summed", "with_names"]
 
 
-def name(text: str, *, scalar: bool = False) -> Expression:
+def name(title: str, *, scalar: bool = False) -> Expression:
     """Return a variable. As text it is exactly its name.
 
     Parameters
     ----------
-    text
+    title
         ``W1`` is printed with a subscript, ``theta`` as a Greek letter, ``dLoss_W1`` as the derivative of ``Loss`` by
         ``W1``: a ``d``, a name that begins with a capital, an underscore, a name. Any text is safe.
     scalar
         Whether it is a single number, so that its products are written with a dot.
     """
-    split = re.fullmatch(r"d([A-Z][^\W_]*)_(.+)", text)
-    return derivative(split[1], split[2], scalar=scalar) if split else Expression("name", symbol=text, scalar=scalar)
+    split = re.fullmatch(r"d([A-Z][^\W_]*)_(.+)", title)
+    return derivative(split[1], split[2], scalar=scalar) if split else Expression("name", symbol=title, scalar=scalar)
 
 
 def derivative(of: str, by: str, *, scalar: bool = False) -> Expression:
@@ -83,16 +84,22 @@ def apply(op: Primitive, inputs: Sequence[Expression], params: Mapping[str, Any]
     return node("note", formula, _listed(extra))
 
 
-def prime(op: Primitive, argument: Expression, params: Mapping[str, Any] | None = None) -> Expression:
+def with_names(params: Mapping[str, Any], inputs: Sequence[Expression]) -> dict[str, Any]:
+    """Return the metadata of a call with the names of the arrays that it indexes with: ``x[ids]``, not ``x[array]``."""
+    names = [text(x) for x in inputs[1:]]
+    return {key: x.with_arrays(names) if hasattr(x, "with_arrays") else x for key, x in params.items()}
+
+
+def prime(op: Primitive, argument: Expression, params: Mapping[str, Any] | None = None) -> Expression | None:
     """Return the derivative of an operation on one array, at `argument`, with a prime: ``σ′(Z2)``.
 
-    A formula that is not a function of its array in parentheses gets the prime as a whole: ``(x²)′``.
+    None if the operation is not written as a function of its array in parentheses: ``x²``, ``|x|``.
     """
-    formula, template = apply(op, [argument], params or {}), parse(op.formula)
-    if template.kind == "call" and template.parts[1].kind == "slot" and template.parts[1].symbol in (*op.arrays, "0"):
-        function, arguments = formula.parts
-        return node("call", node("super", function, symbol="′"), arguments)
-    return node("super", node("group", _bare(formula), symbol="("), symbol="′")
+    template = parse(op.formula)
+    if template.kind != "call" or template.parts[1].kind != "slot" or template.parts[1].symbol not in (*op.arrays, "0"):
+        return None
+    function, arguments = apply(op, [argument], params or {}).parts
+    return node("call", node("super", function, symbol="′"), arguments)
 
 
 def summed(x: Expression, axes: tuple[int, ...], ndim: int, keepdims: bool) -> Expression:

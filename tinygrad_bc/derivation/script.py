@@ -56,8 +56,8 @@ class Script:
     def _backward(self) -> str:
         passed = self._passed
         cotangents = [passed.cotangents[value] for value in passed.wrt]
-        known = [*self._named, *(value for value in passed.graph if passed.graph.node(value) is None)]
-        new = simplify(cotangents, known)
+        known = [*self._named, *self._arguments]
+        new = simplify(cotangents, known, keep=passed.branching(self._named))
         gradients = [new.get(cotangent, cotangent) for cotangent in cotangents]
         graph = Graph(list(dict.fromkeys(gradients)), known, labels=self._labels(known, new))
         lengths = {count.value: found for count in self._counts if (found := self._length(count, graph)) is not None}
@@ -85,7 +85,10 @@ class Script:
         users = [node for value in graph if (node := graph.node(value)) is not None and count.value in set(node.values)]
         alone = any(all(x._data.ndim == 0 for x in node.values) for node in users)  # then a plain number would be
         dtype = count.value.dtype if alone else None  # divided by plain numbers, and no array come of it
-        arrays = [value for value in [*self._arguments, *self._named] if value._data.ndim]
+        known = {*self._arguments, *self._named}
+        arrays = [x for x in reversed(Graph(count.of).values) if x._data.ndim and x in known]
+        # Of arrays that happen to be as long: one that is needed anyway, then the one that the mean was made of last.
+        arrays.sort(key=lambda x: x not in graph)
         whole = [Length(x, None, dtype) for x in arrays if x.shape == count.of.shape and x._data.size == size]
         axes = [Length(x, i, dtype) for x in arrays for i, n in enumerate(x.shape) if n == size and n in count.of.shape]
         return next(iter([*whole, *axes]), None)

@@ -104,7 +104,7 @@ def local_formula(backward: BackwardPass, use: Contribution, names: Mapping[Valu
             done[value] = notation.name(title, scalar=value.shape == ())
         else:
             inputs = [done[x] if isinstance(x, Value) else _number(x) for x in node.inputs]
-            done[value] = notation.apply(node.op, inputs, node.params)
+            done[value] = notation.apply(node.op, inputs, notation.with_names(node.params, inputs))
     return text(done[use.unreduced])
 
 

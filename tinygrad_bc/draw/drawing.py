@@ -99,6 +99,8 @@ def graph(
     for title, number in (("depth", depth), ("radius", radius)):
         if number is not None and (not isinstance(number, int) or number < 0):
             raise ArgumentError(f"graph: {title} is a number of levels, 0 or more; got {number!r}")
+    if where is not None and not callable(where):
+        raise ArgumentError(f"graph: where is a function that is called with each value; got {where!r}")
     if wrt is not None and not backward:
         raise ArgumentError("graph: wrt says what the backward pass is drawn for; add backward=True")
     patterns = [fold] if isinstance(fold, str) else fold or []
