@@ -22,7 +22,7 @@ from tinygrad_bc.autograd import record_everything
 from tinygrad_bc.compiler.algebra import Form, Sum, added, combined, multiplied, number, order_of, raised
 from tinygrad_bc.ops import broadcast_to
 from tinygrad_bc.primitive import REGISTRY, constant
-from tinygrad_bc.record import Node, Value, recorded_order
+from tinygrad_bc.record import Node, Value, clock, recorded_order
 
 __all__ = ["filled_with", "is_arithmetic", "simplify"]
 
@@ -261,6 +261,7 @@ class _Simplifier:
         self.atoms: list[Any] = []
         self.number_of: dict[Value, int] = {}
         self.known: dict[Any, Any] = {}
+        self.started = clock()
 
     def run(self) -> dict[Value, Value]:
         for value in self.order:
@@ -459,7 +460,7 @@ class _Simplifier:
 
     def _placed(self, new: Value, old: Value) -> Value:
         """Return a new value that says of itself that the user's line recorded it which recorded the old one."""
-        if new.node is not None and old.node is not None and new is not old:
+        if new.node is not None and old.node is not None and new.node.tick > self.started:  # and is not the user's own
             new.node.take_place_of(old.node)
         return new
 

@@ -104,12 +104,15 @@ def _is_elementwise(value: Value, vjp: Any) -> bool:
     return slope.shape == g.shape and _agree(found, g * slope)
 
 
-def _agree(a: Any, b: np.ndarray[Any, Any]) -> bool:
-    """Return whether two arrays are the same but for rounding (relative to the largest entry) where `b` is finite."""
+def _agree(a: Any, b: np.ndarray[Any, Any], size: float = 0.0) -> bool:
+    """Return whether two arrays are the same but for rounding where `b` is finite.
+
+    Rounding is relative to the largest entry, or to `size`, that of the numbers which `b` was added up from.
+    """
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     a, finite = np.asarray(a), np.isfinite(b)
-    scale = np.abs(b[finite]).max(initial=0.0)
+    scale = np.abs(b[finite]).max(initial=size)
     return bool(np.abs(a[finite] - b[finite]).max(initial=0.0) <= RTOL.get(b.dtype, 0.0) * scale)
 
 
@@ -270,11 +273,19 @@ class Derivation:
 
     def _check(self, found: Mapping[Value, Value], expected: Mapping[Value, Value], what: str) -> None:
         for value, x in found.items():
-            if not _agree(x._array, expected[value]._array):
+            if not _agree(x._array, expected[value]._array, self._size_of_terms(value)):
                 raise GradientError(
                     f"{what} of {self.backward.name(value)} does not evaluate to what was recorded. A hook that "
                     "changes a gradient is not part of a formula; if there is none, please report this"
                 )
+
+    def _size_of_terms(self, value: Value) -> float:
+        """Return how large the numbers are that add up to a cotangent. They may cancel, as before a batch norm."""
+        sizes = [0.0]
+        for part in self.backward.contributions.get(value, []):
+            terms = np.abs(part.unreduced._array[np.isfinite(part.unreduced._array)])
+            sizes.append(float(terms.max(initial=0.0)) * terms.size / max(part.cotangent._data.size, 1))
+        return max(sizes)
 
     # --- written
 
