@@ -138,8 +138,16 @@ def test_a_graph_from_before_the_initialisation_is_refused():
 
 MISTAKES = {
     "vector": (lambda w: init.xavier_uniform_(w[0].detach(), generator=0), ShapeError, "For a bias, use zeros_"),
-    "generator": (lambda w: init.normal_(w, generator="0"), ArgumentError, r"pass generator=np.random.default_rng\(0\)"),
-    "legacy": (lambda w: init.normal_(w, generator=np.random), ArgumentError, "normal_ draws random numbers and needs a generator, got <module"),
+    "generator": (
+        lambda w: init.normal_(w, generator="0"),
+        ArgumentError,
+        r"pass generator=np.random.default_rng\(0\)",
+    ),
+    "legacy": (
+        lambda w: init.normal_(w, generator=np.random),
+        ArgumentError,
+        "normal_ draws random numbers and needs a generator, got <module",
+    ),
     "negative seed": (lambda w: init.normal_(w, generator=-1), ArgumentError, "got -1: pass"),
     "mode": (lambda w: init.kaiming_normal_(w, mode="in", generator=0), ArgumentError, "'fan_in' or 'fan_out'"),
     "activation": (lambda w: init.calculate_gain("rely"), ArgumentError, "expected one of linear, .*relu"),

@@ -1,5 +1,8 @@
 """Building models: parameters gathered under one name, layers, losses, and the functions that they are made of."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tinygrad_bc.nn import functional, init, utils
 from tinygrad_bc.nn.activation import (
     ELU,
@@ -32,7 +35,10 @@ from tinygrad_bc.nn.loss import (
 )
 from tinygrad_bc.nn.module import Module
 from tinygrad_bc.nn.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
-from tinygrad_bc.nn.report import report
+
+if TYPE_CHECKING:
+    from tinygrad_bc.nn.reporting import Report as Report
+    from tinygrad_bc.nn.reporting import report as report
 
 __all__ = [
     "ELU",
@@ -64,6 +70,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "ReLU",
+    "Report",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -76,3 +83,11 @@ __all__ = [
     "report",
     "utils",
 ]
+
+
+if not TYPE_CHECKING:  # a table is pandas', which takes longer to import than all the rest
+
+    def __getattr__(name: str) -> Any:
+        if name not in ("Report", "report"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+        return globals().setdefault(name, getattr(import_module("tinygrad_bc.nn.reporting"), name))
