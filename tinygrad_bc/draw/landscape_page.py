@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_bc.draw.landscape_figures import COLOURS, RAMP, TALL, Scale, axis_title, best_azimuth, evaluated, thinned
+from tinygrad_bc.files import html_page
 from tinygrad_bc.record import Array
 
 if TYPE_CHECKING:
@@ -28,18 +24,7 @@ DIGITS = 7
 
 def page(landscape: Landscape, title: str) -> str:
     """Return the HTML text. It asks for nothing else: its policy would not let it."""
-    style = (WEB / "landscape.css").read_text(encoding="utf-8")
-    script = (WEB / "landscape.js").read_text(encoding="utf-8")
-    parts = {
-        "TITLE": html.escape(title),
-        "POLICY": f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:",
-        "STYLE": style,
-        # No text of the user's can end the element that it stands in.
-        "DATA": json.dumps(_data(landscape), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-        "SCRIPT": script,
-    }
-    template = (WEB / "landscape.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda slot: parts[slot[1]], template)
+    return html_page(WEB, "landscape.html", "landscape.css", ["landscape.js"], title, _data(landscape))
 
 
 def _data(landscape: Landscape) -> dict[str, Any]:
@@ -96,7 +81,3 @@ def _facts(landscape: Landscape, scale: Scale) -> list[tuple[str, str]]:
 def _numbers(array: Array) -> list[float | None]:
     """Return numbers in as many digits as a page needs; None where there is none."""
     return [float(f"{x:.{DIGITS}g}") if np.isfinite(x) else None for x in array.tolist()]
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-import json
 import linecache
 import os
 import re
@@ -18,7 +15,7 @@ from tinygrad_bc.derivation.derivation import Derivation, derive
 from tinygrad_bc.derivation.notation import Expression
 from tinygrad_bc.derivation.printing import mathml, text
 from tinygrad_bc.errors import MissingDependencyError, RenderError
-from tinygrad_bc.files import check_destination, write_atomically
+from tinygrad_bc.files import check_destination, html_page, write_atomically
 from tinygrad_bc.page.arrays import ArrayStore
 from tinygrad_bc.page.flow import activations, gradient_sizes
 from tinygrad_bc.page.placement import place, text_width
@@ -27,7 +24,7 @@ from tinygrad_bc.record import Graph, Value
 
 __all__ = ["Explanation", "explain"]
 
-PAGE = Path(__file__).parent / "web"
+WEB = Path(__file__).parent / "web"
 # One script, in the order in which the files need each other.
 SCRIPTS = ("data.js", "heatmap.js", "arithmetic.js", "graph.js", "steps.js", "derivation.js", "flow.js", "main.js")
 FORMAT = 1
@@ -92,18 +89,8 @@ class Explanation:
         MissingDependencyError, RenderError
             If the graph cannot be laid out: there is no Graphviz, or it fails.
         """
-        style = (PAGE / "page.css").read_text(encoding="utf-8")
-        script = "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-        parts = {
-            "TITLE": html.escape(f"{self.backward.title}: forward and backward, step by step"),
-            "POLICY": f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:",
-            "STYLE": style,
-            # No text of the user's can end the element that it stands in.
-            "DATA": json.dumps(page_data(self.derivation), separators=(",", ":")).replace("<", "\\u003c"),
-            "SCRIPT": script,
-        }
-        template = (PAGE / "page.html").read_text(encoding="utf-8")
-        return re.sub(r"\{\{(\w+)\}\}", lambda slot: parts[slot[1]], template)
+        title = f"{self.backward.title}: forward and backward, step by step"
+        return html_page(WEB, "page.html", "page.css", SCRIPTS, title, page_data(self.derivation))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page to a file that ends in ``.html``, and return its path.
@@ -134,10 +121,6 @@ class Explanation:
             return {"text/html": self._repr_html_(), "text/plain": repr(self)}
         except (MissingDependencyError, RenderError) as error:
             return {"text/plain": f"{self!r}\n\nNo page: {error}"}
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 # What the page knows --------------------------------------------------------------------------------------------------
