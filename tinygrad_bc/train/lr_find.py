@@ -71,7 +71,8 @@ class RangeTest:
         axes.plot(self.lrs, self.smoothed, linewidth=2, label="smoothed")
         if self.suggestion is not None:
             axes.axvline(self.suggestion, color="C3", linestyle="--", label=f"steepest at {self.suggestion:.2g}")
-        axes.set_ylim(top=1.05 * max(self.smoothed[0], self.smoothed.max()))
+        low, high = self.smoothed.min(), max(self.smoothed[0], self.smoothed.max())
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         axes.grid(alpha=0.3)
         axes.legend()
         return figure
