@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -470,18 +469,6 @@ def test_a_long_run_on_a_fine_grid_is_thinned(bowl, tmp_path):
     assert (held["alphas"][0], held["alphas"][-1]) == (-2, 2)
     assert len(held["ways"][0]["steps"]) == 1000
     assert held["ways"][0]["steps"][-1] == 4999
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright: pip install it")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("the tests of the page need a Chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
@@ -17,29 +16,6 @@ from tinygrad_bc import nn, train
 
 FIGURES = json.loads((Path(__file__).parent / "tutorial_figures.json").read_text())
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def run(tmp_path, capsys):
-    """Run a script; check the pictures; return the module, what it printed, and the names of what it wrote."""
-
-    def run_script(name):
-        script = importlib.import_module(name)
-        assert script.main(["--out", str(tmp_path / "out")]) == 0
-        printed = capsys.readouterr()
-        assert printed.err == ""
-        written = {path.name: path for path in (tmp_path / "out").iterdir()}
-        pictures = [path for path in written.values() if path.suffix == ".png"]
-        assert 1 <= len(pictures) <= 3
-        for picture in pictures:
-            pixels = imread(picture)[..., :3]
-            assert min(pixels.shape[:2]) > 300
-            assert pixels.std() > 0.05
-            assert len(np.unique((pixels * 15).astype(int).reshape(-1, 3), axis=0)) > 10
-        assert all(name in printed.out for name in written)
-        return script, printed.out, set(written)
-
-    return run_script
 
 
 def numbers(line):
@@ -70,7 +46,7 @@ def test_the_derivative(run):
         rounding = 4 * np.finfo(float).eps * 9 / h  # of the squares, divided by the step
         assert abs(one_sided - (6 + h)) <= rounding
         assert abs(central - 6) <= rounding
-    assert written == {"tangents.png", "errors.png"}
+    assert set(written) == {"tangents.png", "errors.png"}
 
 
 def test_the_chain_rule(run):
@@ -83,7 +59,7 @@ def test_the_chain_rule(run):
         assert name in recorded
     for name in ("wave = sin(square)", "fall = exp(−x)", "dy_square = dy_wave·sin′(square)"):
         assert name in derived
-    assert written == {"graph.png", "backward.png", "function.png", "explain.html"}
+    assert set(written) == {"graph.png", "backward.png", "function.png", "explain.html"}
 
 
 def test_one_neuron_comes_near_the_best_that_one_neuron_can_be(run):

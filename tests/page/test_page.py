@@ -4,7 +4,6 @@ import base64
 import contextlib
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -15,19 +14,6 @@ from tinygrad_bc import data
 from tinygrad_bc.derivation.backward import BackwardPass
 from tinygrad_bc.errors import GradientError, RenderError
 from tinygrad_bc.page.explanation import explain
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="the tests of the page need playwright: pip install it")
-
-
-@pytest.fixture(scope="module")  # and no longer: playwright keeps an event loop running, which others must not find
-def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("the tests of the page need a Chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
