@@ -190,21 +190,8 @@ def test_formats(tmp_path):
 # --- they are right ------------------------------------------------------------------------------
 
 
-def weighted(op, sample):
-    inputs = [
-        tg.tensor(x.copy(), requires_grad=True, name=f"x{i}")
-        if isinstance(x, np.ndarray) and x.dtype.kind == "f"
-        else x
-        for i, x in enumerate(sample.inputs)
-    ]
-    y = op(*inputs, **sample.params)
-    if not isinstance(y, tg.Tensor) or not y.requires_grad or not y.data.size:
-        return None
-    return (y * np.random.default_rng(1).normal(size=y.shape)).sum()
-
-
 @pytest.mark.parametrize("op", [op for op in REGISTRY.values() if op.differentiable], ids=lambda op: op.name)
-def test_every_operation(op):
+def test_every_operation(op, weighted):
     derived = 0
     for sample in op.samples(np.random.default_rng(0)):
         output = weighted(op, sample)
