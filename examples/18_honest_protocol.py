@@ -2,7 +2,7 @@
 
     python examples/18_honest_protocol.py
 
-The last of the course. Read `17_hyperparameters.py` first. What can flatter a figure is kept out of it:
+Read `17_hyperparameters.py` first. What can flatter a figure is kept out of it:
 
 - all rows of a patient are in the same fold, so nobody is tested on who was trained with;
 - scalers and hyper-parameters are chosen inside the training rows of each fold, by cross-validation again (nested: G.

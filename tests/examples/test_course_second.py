@@ -1,4 +1,4 @@
-"""The course, scripts 10 to 18: each runs, says what its numbers say, and leaves pictures that show something."""
+"""The course, scripts 10 to 19: each runs, says what its numbers say, and leaves pictures that show something."""
 
 import importlib
 import itertools
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from sklearn.datasets import load_digits
 
 import tinygrad_bc as tg
@@ -32,8 +33,8 @@ def wisconsin():
 
 
 def test_every_script_says_what_it_is_read_after():
-    scripts = sorted(path.name for path in EXAMPLES.glob("1[0-8]_*.py"))
-    assert [name[:2] for name in scripts] == [str(number) for number in range(10, 19)]
+    scripts = sorted(path.name for path in EXAMPLES.glob("1[0-9]_*.py"))
+    assert [name[:2] for name in scripts] == [str(number) for number in range(10, 20)]
     for before, name in itertools.pairwise(["09_optimisers.py", *scripts]):
         text = (EXAMPLES / name).read_text(encoding="utf-8")
         assert f"Read `{before}` first" in text
@@ -255,3 +256,17 @@ def test_dropout_network_of_the_honest_protocol_learns():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 2
+
+
+# --- 19 ------------------------------------------------------------------------------------------
+
+
+def test_long_runs(run):
+    script, printed, written = run("19_long_runs")
+    assert "the weights at the end are the same to the last bit" in printed
+    weights, average = numbers(line_of(printed, "error in the second half of the training: "))
+    assert average < 0.8 * weights
+    table = np.load(written["table.npy"], mmap_mode="r")
+    X, noise = table[:, :-1], table[:, -1] - script.truth(table[:, :-1])
+    assert np.abs(X.mean(axis=0)).max() < 0.1
+    assert noise.std() == pytest.approx(script.NOISE, rel=0.05)
