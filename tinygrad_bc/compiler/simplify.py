@@ -24,7 +24,7 @@ from tinygrad_bc.ops import broadcast_to
 from tinygrad_bc.primitive import REGISTRY, constant
 from tinygrad_bc.record import Node, Value, clock, recorded_order
 
-__all__ = ["filled_with", "is_arithmetic", "simplify"]
+__all__ = ["agree", "filled_with", "is_arithmetic", "simplify"]
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE, SQUARE, POWER, RESHAPE = (
     REGISTRY[name] for name in ("add", "subtract", "multiply", "divide", "negative", "square", "power", "reshape")
@@ -36,7 +36,8 @@ LARGEST = 12
 MOST_TRIED_TWICE = 2_000
 """How many operations are simplified both with and without the values that are to be kept."""
 
-RTOL = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-3, np.dtype(np.float16): 1e-1}
+RTOL = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-4, np.dtype(np.float16): 1e-2}
+SLACK = 10.0  # for one rewriting: what it is rounded from may be small beside its terms
 
 
 def simplify(
@@ -383,7 +384,7 @@ class _Simplifier:
             found = constant(np.asarray(found, dtype=value.dtype))
         if found.shape != value.shape:
             found = self._call(broadcast_to, found, shape=value.shape)
-        return found if found.dtype == value.dtype and _agree(found._array, value._array) else None
+        return found if agree(found._array, value._array, slack=SLACK) else None
 
     def _emitted(self, form: Form) -> Any:
         """Return the value of a form, computed by the fewest operations; a plain number if it is one."""
@@ -467,7 +468,7 @@ class _Simplifier:
     def _rewritten(self, value: Value) -> Value:
         while value not in self.inputs and value.node is not None and value.node.op.name in RULES:
             simpler = RULES[value.node.op.name](value, self._call)
-            if simpler is None or not _agree(simpler._array, value._array):
+            if simpler is None or not agree(simpler._array, value._array, slack=SLACK):
                 break
             value = simpler
         return value
@@ -490,13 +491,17 @@ def filled_with(x: Value) -> float | None:
     return first.item() if np.isfinite(first) and (x._array == first).all() else None
 
 
-def _agree(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    """Return whether two arrays hold the same numbers, but for rounding, wherever the second one's are finite."""
-    finite = np.isfinite(b)
-    if not finite.any():
-        return True
-    b = b[finite]
-    return bool(np.abs(a[finite] - b).max() <= RTOL.get(b.dtype, 0.0) * np.abs(b).max())
+def agree(a: Any, b: np.ndarray[Any, Any], size: float = 0.0, slack: float = 1.0) -> bool:
+    """Return whether two arrays are the same but for rounding where `b` is finite.
+
+    Rounding is relative to the largest entry, or to `size`, that of the numbers which `b` was added up from; `slack`
+    says how many times as much of it is allowed.
+    """
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    a, finite = np.asarray(a), np.isfinite(b)
+    scale = np.abs(b[finite]).max(initial=size)
+    return bool(np.abs(a[finite] - b[finite]).max(initial=0.0) <= slack * RTOL.get(b.dtype, 0.0) * scale)
 
 
 def _size(form: Form) -> int:

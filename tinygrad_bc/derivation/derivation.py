@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_bc.autograd import grad
-from tinygrad_bc.compiler.simplify import is_arithmetic, simplify
+from tinygrad_bc.compiler.simplify import agree, is_arithmetic, simplify
 from tinygrad_bc.derivation.backward import BackwardPass, Contribution
 from tinygrad_bc.derivation.formulas import Formulas
 from tinygrad_bc.derivation.notation import Expression, apply, derivative, equation, name, number, prime
@@ -28,8 +28,6 @@ from tinygrad_bc.primitive import REGISTRY, constant
 from tinygrad_bc.record import Graph, Value, as_values, names_in_sight, recorded_order
 
 __all__ = ["Derivation", "Line", "derive"]
-
-RTOL = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-4, np.dtype(np.float16): 1e-2}
 
 
 class Line(NamedTuple):
@@ -101,19 +99,7 @@ def _is_elementwise(value: Value, vjp: Any) -> bool:
     with np.errstate(all="ignore"):
         slope = vjp(np.ones_like(g), value._array, x._array, **node.params)
         found = vjp(g, value._array, x._array, **node.params)
-    return slope.shape == g.shape and _agree(found, g * slope)
-
-
-def _agree(a: Any, b: np.ndarray[Any, Any], size: float = 0.0) -> bool:
-    """Return whether two arrays are the same but for rounding where `b` is finite.
-
-    Rounding is relative to the largest entry, or to `size`, that of the numbers which `b` was added up from.
-    """
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    a, finite = np.asarray(a), np.isfinite(b)
-    scale = np.abs(b[finite]).max(initial=size)
-    return bool(np.abs(a[finite] - b[finite]).max(initial=0.0) <= RTOL.get(b.dtype, 0.0) * scale)
+    return slope.shape == g.shape and agree(found, g * slope)
 
 
 class Derivation:
@@ -273,7 +259,7 @@ class Derivation:
 
     def _check(self, found: Mapping[Value, Value], expected: Mapping[Value, Value], what: str) -> None:
         for value, x in found.items():
-            if not _agree(x._array, expected[value]._array, self._size_of_terms(value)):
+            if not agree(x._array, expected[value]._array, self._size_of_terms(value)):
                 raise GradientError(
                     f"{what} of {self.backward.name(value)} does not evaluate to what was recorded. A hook that "
                     "changes a gradient is not part of a formula; if there is none, please report this"
