@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tinygrad_bc import optim as optim
     from tinygrad_bc import train as train
     from tinygrad_bc.check import gradcheck as gradcheck
+    from tinygrad_bc.compiler import compile as compile
     from tinygrad_bc.derivation import derive as derive
     from tinygrad_bc.draw import graph as graph
     from tinygrad_bc.page import explain as explain
@@ -53,6 +54,7 @@ __version__ = "0.3.0"
 # What recording and differentiating can do without is imported when it is first asked for.
 _LATER = {
     **dict.fromkeys(("check", "data", "draw", "nn", "optim", "train"), ""),
+    "compile": "compiler",
     "derive": "derivation",
     "explain": "page",
     "gradcheck": "check",

@@ -23,8 +23,8 @@ from tinygrad_bc.diagnosis import (
 )
 from tinygrad_bc.errors import GradientError, ShapeError
 from tinygrad_bc.ops import astype, sum_to
-from tinygrad_bc.primitive import CAPTURE, GRADIENTS, OFF, Mode, constant, mode
-from tinygrad_bc.record import Array, Node, Value, as_array, as_values, clock, recorded_order
+from tinygrad_bc.primitive import CAPTURE, CAPTURE_PLAIN, GRADIENTS, OFF, Mode, constant, mode
+from tinygrad_bc.record import Array, Node, Value, as_array, as_values, clock, recorded_order, tracer
 
 __all__ = [
     "backward",
@@ -57,7 +57,10 @@ class _SwitchMode(ContextDecorator):
         return super().__call__(function)
 
     def __enter__(self) -> None:
-        self._token: Token[Mode] = mode.set(self._new)
+        new = self._new
+        if tracer.get() is not None:  # whatever a captured function does is recorded
+            new = CAPTURE_PLAIN if new is OFF or new is CAPTURE_PLAIN else CAPTURE
+        self._token: Token[Mode] = mode.set(new)
 
     def __exit__(self, *exception: object) -> None:
         mode.reset(self._token)
@@ -93,7 +96,7 @@ def record_everything() -> _SwitchMode:
 
 def is_grad_enabled() -> bool:
     """Return whether operations on tensors that require a gradient are being recorded."""
-    return mode.get() is not OFF
+    return mode.get() in (GRADIENTS, CAPTURE)
 
 
 def backward(
@@ -107,9 +110,13 @@ def backward(
 
     Tensors asked to with ``retain_grad()`` get theirs too. `Tensor.backward` describes the parameters.
     """
+    tracing = tracer.get()
+    symbolic = create_graph or tracing is not None
     wanted = None if inputs is None else dict.fromkeys(as_values(inputs, "backward: inputs"))
-    seeds = {output: starting_cotangent(output, gradient, symbolic=create_graph)}
-    order = recorded_order(seeds)
+    if tracing is not None:
+        output, wanted = tracing.now(output), wanted and dict.fromkeys(map(tracing.now, wanted))
+    seeds = {output: starting_cotangent(output, gradient, symbolic=symbolic)}
+    order = recorded_order(seeds, stop=() if tracing is None else tracing.renewed)
     for value in order:
         if value.node.spent:  # type: ignore[union-attr]
             raise gone_through_before(value)
@@ -117,11 +124,14 @@ def backward(
     for i, value in enumerate(wanted or ()):
         if value not in results:
             raise GradientError(f"backward: {unused(value, i)}")
+    if tracing is not None:
+        tracing.note_cotangents(output, results)
+        results = tracing.owners_of(results)
     # New arrays and not `+=`: whoever kept a previous gradient keeps what was computed then. All sums before any
     # of them is stored: an error leaves every gradient as it was.
-    sums = [g if value._grad is None else _previous(value, create_graph) + g for value, g in results.items()]
+    sums = [g if value._grad is None else _previous(value, symbolic) + g for value, g in results.items()]
     for value, total in zip(results, sums):
-        value._grad = total if create_graph else constant(total)
+        value._grad = total if symbolic else constant(total)
     if wanted is None:
         _last_pass.set((clock(), frozenset(map(id, results)), output.name or "the output"))
     if not (create_graph if retain_graph is None else retain_graph):
@@ -209,12 +219,19 @@ def grad(
             raise GradientError(
                 f"grad: input {describe(value, i)} does not require a gradient; {_HOW_TO_REQUIRE}\n{user_line()}"
             )
+    tracing = tracer.get()
+    symbolic = create_graph or tracing is not None
+    if tracing is not None:
+        outputs, inputs = [tracing.now(x) for x in outputs], [tracing.now(x) for x in inputs]
     seeds: dict[Value, Any] = {}
     for output, gradient in zip(outputs, grad_outputs, strict=True):
-        seed = starting_cotangent(output, gradient, symbolic=create_graph)
+        seed = starting_cotangent(output, gradient, symbolic=symbolic)
         seeds[output] = seeds[output] + seed if output in seeds else seed
-    results = _backward_pass(seeds, recorded_order(seeds), dict.fromkeys(inputs), create_graph)
-    if not create_graph:
+    order = recorded_order(seeds, stop=() if tracing is None else tracing.renewed)
+    results = _backward_pass(seeds, order, dict.fromkeys(inputs), create_graph)
+    if tracing is not None:
+        tracing.note_cotangents(outputs[0], results)
+    if not symbolic:
         results = {value: constant(g) for value, g in results.items()}
     for i, value in enumerate(inputs):
         if value not in results and not allow_unused:
@@ -259,9 +276,9 @@ def _backward_pass(
     seeds: dict[Value, Any], order: list[Value], wanted: dict[Value, None] | None, create_graph: bool
 ) -> dict[Value, Any]:
     """Return the cotangents at the end of a backward pass, which is recorded if `create_graph` is true."""
-    if not create_graph:
+    if not create_graph and tracer.get() is None:
         return _pull_back(seeds, order, wanted, symbolic=False)
-    with record_everything():
+    with _SwitchMode(CAPTURE if create_graph else CAPTURE_PLAIN):
         return _pull_back(seeds, order, wanted, symbolic=True)
 
 

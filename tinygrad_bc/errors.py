@@ -7,6 +7,9 @@ from numpy.linalg import LinAlgError as _LinAlgError
 __all__ = [
     "AnomalyError",
     "ArgumentError",
+    "CaptureError",
+    "CompilerError",
+    "CompilerWarning",
     "DTypeError",
     "DataError",
     "FailedOperation",
@@ -84,6 +87,16 @@ class GradientError(TinygradError, RuntimeError):
     """A gradient cannot be computed, or would be wrong if it were."""
 
 
+class CaptureError(TinygradError, RuntimeError):
+    """A function cannot be captured: run again on other numbers, the record would not do what the function does."""
+
+    located = True
+
+
+class CompilerError(TinygradError, RuntimeError):
+    """C text cannot be turned into a program that runs here: no compiler, or one that fails; the message says why."""
+
+
 class AnomalyError(TinygradError, FloatingPointError):
     """An operation made a NaN or an infinity, inside ``detect_anomaly()``."""
 
@@ -108,6 +121,10 @@ class MissingDependencyError(TinygradError, ImportError):
 
 class GradientWarning(UserWarning):
     """A gradient is asked for where there is none, and nothing says so."""
+
+
+class CompilerWarning(UserWarning):
+    """A program runs on another target than the one that was asked for."""
 
 
 class LossWarning(UserWarning):

@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_bc import anomaly
 from tinygrad_bc.diagnosis import call_error, call_mistake, forward_error, user_line
 from tinygrad_bc.errors import DTypeError, TinygradError
-from tinygrad_bc.record import PACKAGE_FILES, Node, Value, as_array, clock, user_frame
+from tinygrad_bc.record import PACKAGE_FILES, Node, Value, as_array, captures, clock, tracer, user_frame
 
 if TYPE_CHECKING:
     from tinygrad_bc.tensor import Tensor
@@ -45,9 +45,10 @@ class Mode(Enum):
     OFF = "nothing"
     GRADIENTS = "operations on values that require a gradient"
     CAPTURE = "every operation on a value"
+    CAPTURE_PLAIN = "every operation on a value, and no result requires a gradient"
 
 
-OFF, GRADIENTS, CAPTURE = Mode  # a global is found sooner than a member of an Enum class
+OFF, GRADIENTS, CAPTURE, CAPTURE_PLAIN = Mode  # a global is found sooner than a member of an Enum class
 
 mode: ContextVar[Mode] = ContextVar("tinygrad_bc.mode", default=Mode.GRADIENTS)
 """The current mode. Being a context variable it is separate for every thread and every async task."""
@@ -438,6 +439,8 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
 
     This is the one function that every operation of every forward pass goes through.
     """
+    if captures:
+        inputs = _captured(inputs)
     requires_grad = False
     arrays = []
     for x in inputs:
@@ -464,9 +467,10 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
             f"NumPy scalar\n{user_line()}"
         )
     recording = _current_mode()
-    if _blocks and _watching() and recording is not CAPTURE:  # a backward pass being recorded is watched as such
+    if _blocks and _watching() and recording in (OFF, GRADIENTS):  # a backward pass being recorded is watched as such
         anomaly.inspect_result(op, inputs, data)
-    if (requires_grad and recording is not OFF) or recording is CAPTURE:
+    if recording is not OFF and (requires_grad or recording is not GRADIENTS):
+        requires_grad = requires_grad and recording is not CAPTURE_PLAIN
         # The user's line is two calls up, unless the operation was called from inside this package.
         frame = _getframe(2)
         if frame.f_code.co_filename in PACKAGE_FILES:
@@ -474,6 +478,12 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
         node = Node(op, inputs, params, clock(), frame)
         return _result_class(data, requires_grad and op.differentiable, node)
     return _result_class(data, False, None)
+
+
+def _captured(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the inputs as they stand in the record of a function that is being captured, or as they are."""
+    tracing = tracer.get()
+    return inputs if tracing is None else tracing.operands(inputs)
 
 
 def _as_inputs(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:

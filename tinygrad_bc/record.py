@@ -16,6 +16,7 @@ import os
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,22 @@ from tinygrad_bc.scope import current
 
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive
+    from tinygrad_bc.tracing import Tracer
 
-__all__ = ["Graph", "Node", "Value", "as_array", "as_values", "clock", "names_in_sight", "recorded_order", "user_frame"]
+__all__ = [
+    "Graph",
+    "Node",
+    "Value",
+    "as_array",
+    "as_values",
+    "captures",
+    "clock",
+    "names_in_sight",
+    "recorded_order",
+    "refuse_while_capturing",
+    "tracer",
+    "user_frame",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -38,6 +53,12 @@ _current_scope = current.get
 
 clock = _ticks.__next__
 """The next tick of a clock that only goes forward: it dates nodes and changes of data."""
+
+tracer: ContextVar[Tracer | None] = ContextVar("tinygrad_bc.tracer", default=None)
+"""What keeps the books while a function is captured to be run again; None at any other time."""
+
+captures: list[Tracer] = []
+"""The captures that are going on, in any thread: to look whether the list is empty is quicker than to ask `tracer`."""
 
 
 PACKAGE_FILES = {
@@ -195,6 +216,7 @@ class Value:
     @property
     def data(self) -> Array:
         """The values, a NumPy array. It is the tensor's own memory, not a copy."""
+        refuse_while_capturing(".data", "What is computed with tensors is recorded")
         self._exposed = True
         array = self._array
         value: Value = self
@@ -205,6 +227,7 @@ class Value:
 
     @data.setter
     def data(self, new: Any) -> None:
+        refuse_while_capturing("x.data = ...", "Inside tg.no_grad(), write `x -= ...`")
         array = as_array(new, self.dtype)
         if array.shape != self.shape:
             raise ShapeError(f"{self.name or 'this tensor'} has shape {self.shape}, the new data {array.shape}")
@@ -227,6 +250,13 @@ class Value:
         """The element type."""
         dtype: np.dtype[Any] = self._data.dtype
         return dtype
+
+
+def refuse_while_capturing(what: str, instead: str) -> None:
+    """Raise an error where numbers would leave the record, or enter it, while a function is captured."""
+    tracing = tracer.get()
+    if tracing is not None:
+        tracing.refuse(what, instead)
 
 
 KEEP = -1

@@ -15,8 +15,18 @@ from tinygrad_bc import autograd, ops
 from tinygrad_bc.dataframes import let_products_through
 from tinygrad_bc.diagnosis import forward_error
 from tinygrad_bc.errors import DTypeError, GradientError, GradientWarning, IndexingError, ShapeError
-from tinygrad_bc.primitive import COUNTERPARTS, OFF, REGISTRY, Primitive, constant, mode, record, set_result_class
-from tinygrad_bc.record import KEEP, Array, Value, as_array, clock
+from tinygrad_bc.primitive import (
+    CAPTURE_PLAIN,
+    COUNTERPARTS,
+    OFF,
+    REGISTRY,
+    Primitive,
+    constant,
+    mode,
+    record,
+    set_result_class,
+)
+from tinygrad_bc.record import KEEP, Array, Value, as_array, captures, clock, refuse_while_capturing, tracer
 
 __all__ = ["HookHandle", "Tensor", "tensor"]
 
@@ -51,6 +61,8 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: s
     (2, 2)
     """
     let_products_through()
+    if isinstance(data, Value):
+        refuse_while_capturing("tg.tensor(t)", "Use t as it is, t.clone() or t.detach()")
     source = data._data if isinstance(data, Value) else data
     if isinstance(source, list | tuple) and any(isinstance(x, Value) for x in source):
         raise DTypeError("a list of tensors would lose their history here: join them with tg.concatenate")
@@ -134,6 +146,7 @@ class Tensor(Value):
         return f"tensor({', '.join([text, *extras])})"
 
     def __format__(self, spec: str) -> str:
+        refuse_while_capturing("Printing a tensor", "Return it from the captured function")
         if not spec:
             return str(self)
         if self._data.size != 1:
@@ -162,6 +175,8 @@ class Tensor(Value):
 
     def detach(self) -> Tensor:
         """Return a tensor on the same memory, without history and without gradient."""
+        if tracer.get() is not None:  # where even that is recorded
+            return REGISTRY["without_gradient"](self)
         return Tensor(self.data[...], False, None, self.name)
 
     def numpy(self) -> Array:
@@ -170,12 +185,14 @@ class Tensor(Value):
 
     def item(self) -> Any:
         """Return the only element as a Python number."""
+        refuse_while_capturing("item()", "Return the tensor, and call item() on what the captured function returns")
         if self._data.size != 1:
             raise ShapeError(f"item() needs a tensor of one element; {self._title()} has shape {self.shape}")
         return self._data.item()
 
     def tolist(self) -> Any:
         """Return the values as nested lists of Python numbers."""
+        refuse_while_capturing("tolist()", "Return the tensor from the captured function")
         return self._data.tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -187,6 +204,9 @@ class Tensor(Value):
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __bool__(self) -> bool:
+        refuse_while_capturing(
+            "The truth of a tensor (`if`, `while`, `and`, `assert`)", "Choose between elements with tg.where"
+        )
         if self._data.size != 1:
             raise ShapeError(
                 f"{self._title()} has shape {self.shape}: the truth of several elements is ambiguous. "
@@ -225,12 +245,16 @@ class Tensor(Value):
     @property
     def grad(self) -> Any:
         """The gradient that `backward` added up here, a tensor; None as long as there was none."""
+        if captures and (tracing := tracer.get()) is not None:
+            return tracing.gradient_of(self)
         if self._grad is None and self._requires_grad:
             self._warn_of_no_gradient()
         return self._grad
 
     @grad.setter
     def grad(self, gradient: Any) -> None:
+        if captures and (tracing := tracer.get()) is not None:
+            tracing.note_gradient(self)
         if gradient is not None:
             array = as_array(gradient._data if isinstance(gradient, Value) else gradient)
             if array.shape != self.shape:
@@ -441,6 +465,7 @@ class Tensor(Value):
         return self._update(ops.power, np.power, other)
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        refuse_while_capturing("x[...] = ...", "Use tg.where, tg.scatter_add or tg.concatenate")
         if self.node is not None or mode.get() is not OFF:
             raise GradientError(
                 f"{self._title()}[...] = ... would change numbers that recorded operations may need. Make a new "
@@ -478,6 +503,8 @@ class Tensor(Value):
 
     def _update(self, op: Primitive, ufunc: np.ufunc, other: Any) -> Tensor:
         """Update a leaf in place inside ``no_grad()``; elsewhere, `y += x` means `y = y + x`."""
+        if mode.get() is CAPTURE_PLAIN and self.is_leaf:
+            return self._captured_update(op, other)
         if self.node is not None or mode.get() is not OFF:
             if self.is_leaf and self._requires_grad:
                 raise GradientError(
@@ -499,6 +526,14 @@ class Tensor(Value):
         except TypeError:
             raise DTypeError(f"{self._title()} of dtype {self.dtype} cannot hold a result of {change.dtype}") from None
         self._changed = clock()
+        return self
+
+    def _captured_update(self, op: Primitive, other: Any) -> Tensor:
+        """Note that this tensor is another value from now on, while a function is captured."""
+        new = record(op, (self, other))
+        if new.shape != self.shape:
+            raise ShapeError(f"{self._title()} of shape {self.shape} cannot be updated in place to shape {new.shape}")
+        tracer.get().update(self, new if new.dtype == self.dtype else ops.cast(new, dtype=self.dtype))  # type: ignore[union-attr]
         return self
 
     # --- operations: the functions of the same name, this tensor being their first argument -------------
@@ -727,6 +762,7 @@ def _without_history(function: Callable[..., Any], arguments: Any) -> Any:
     Refused where a tensor requires a gradient, which would be lost.
     """
     if isinstance(arguments, Value):
+        refuse_while_capturing(f"np.{function.__name__}", "dir(tg.ops) lists what is recorded")
         if arguments._requires_grad and function not in _QUESTIONS:
             raise GradientError(
                 f"np.{function.__name__}, called like this, is not recorded, and the gradient of a tensor given to it "

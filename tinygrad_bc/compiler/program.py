@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+
 from tinygrad_bc.record import Graph, Value
 
 __all__ = ["Program"]
@@ -67,7 +68,9 @@ class Program:
             For outputs, what takes their place; for values between, whose label it is to get.
         """
         graph = self.graph
-        labels = {new.get(value, value): graph.label(value) for value in graph if not graph.label(value).startswith("%")}
+        labels = {
+            new.get(value, value): graph.label(value) for value in graph if not graph.label(value).startswith("%")
+        }
         return Program(
             self.name,
             self.arguments,
@@ -93,6 +96,10 @@ class Program:
         needed.update(graph.outputs)
         return [value for value in graph if graph.node(value) is not None and value not in varies and value in needed]
 
+    def label(self, value: Value) -> str:
+        """Return what a value is called; an input need not be part of the graph."""
+        return self.graph.label(value) if value in self.graph else value.name or "unused"
+
     def __str__(self) -> str:
         graph = self.graph
         lines = []
@@ -102,7 +109,7 @@ class Program:
                 lines.append((f"  {graph.label(value)} = {graph.formula(value)}", f"{shape} {value.dtype}"))
         width = max((len(left) for left, _ in lines), default=0)
         body = [f"{left:<{width}}  {right}" for left, right in lines]
-        head = f"{self.name}({', '.join(map(graph.label, self.inputs))}):"
-        changes = [f"  {graph.label(old)} ← {graph.label(new)}" for old, new in self.updates.items()]
+        head = f"{self.name}({', '.join(map(self.label, self.inputs))}):"
+        changes = [f"  {self.label(old)} ← {graph.label(new)}" for old, new in self.updates.items()]
         returns = [f"  return {', '.join(map(graph.label, self.results))}"] if self.results else []
         return "\n".join([head, *body, *changes, *returns])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tinygrad_bc.draw.backward_view import BackwardView
 from tinygrad_bc.draw.diagram import Diagram, View
@@ -21,6 +21,9 @@ from tinygrad_bc.errors import ArgumentError, MissingDependencyError, RenderErro
 from tinygrad_bc.files import check_destination, write_atomically
 from tinygrad_bc.record import Graph, Value, as_values, names_in_sight
 
+if TYPE_CHECKING:
+    from tinygrad_bc.compiler.program import Program
+
 __all__ = ["Drawing", "graph"]
 
 FORMATS = ("svg", "png", "pdf", "dot", "json")
@@ -28,7 +31,7 @@ DIRECTIONS = ("TB", "LR", "BT", "RL")
 
 
 def graph(
-    outputs: Value | Sequence[Value] | TinygradError,
+    outputs: Value | Sequence[Value] | Program | TinygradError,
     names: Mapping[str, Any] | None = None,
     *,
     backward: bool = False,
@@ -45,9 +48,9 @@ def graph(
 
     Parameters
     ----------
-    outputs : Tensor, sequence of Tensor, or an error that an operation raised
-        The results whose history is drawn. Of an error it is what had been computed, ending at the operation that
-        failed.
+    outputs : Tensor, sequence of Tensor, Program, or an error that an operation raised
+        The results whose history is drawn. Of a captured program it is what a call computes, with the numbers of the
+        call that was captured. Of an error it is what had been computed, ending at the operation that failed.
     names : mapping, optional
         Names for values that have none of their own. By default the variables that the calling code can see.
         Other values are called by the variables that the user's code assigned them to.
@@ -112,7 +115,7 @@ def graph(
             diagram = only_around(diagram, as_values(around, "around"), radius)
         return folded(diagram, depth, patterns, automatic=fold is not False)
 
-    if names is None and not isinstance(outputs, Exception):
+    if names is None and isinstance(outputs, Value | list | tuple):
         names = names_in_sight(outputs)
     return Drawing(outputs, names, arranged, backward=backward, wrt=wrt, direction=direction, theme=theme)
 
@@ -146,10 +149,17 @@ class Drawing(Graph):
         failure = Failure(outputs) if isinstance(outputs, BaseException) else None
         if failure:
             outputs, names = failure.values, {**failure.names, **(names or {})}
-        super().__init__(outputs, names=names)
-        if backward and (failure or len(self.outputs) > 1):
+        captured: Any = getattr(outputs, "graph", None)
+        is_program = isinstance(captured, Graph)
+        if is_program:
+            super().__init__(captured.outputs, captured.inputs, labels={x: captured.label(x) for x in captured})
+        else:
+            super().__init__(outputs, names=names)
+        if backward and (failure or is_program or len(self.outputs) > 1):
             raise ArgumentError("graph: a backward pass starts at one number; pass the loss alone")
-        self._view: View = BackwardView(self.outputs[0], wrt, names) if backward else ForwardView(self, failure)
+        self._view: View = (
+            BackwardView(self.outputs[0], wrt, names) if backward else ForwardView(self, failure, is_program)
+        )
         self._diagram = arranged(self._view.diagram())
         self._direction = direction
         self._theme = THEMES[theme]

@@ -23,13 +23,16 @@ class ForwardView(View):
     graph : Graph
     failure : Failure, optional
         The operation at which the computation ended; `graph` is then the history of what that was given.
+    captured : bool
+        Whether it is the graph of a program, where gradients are values like others.
     """
 
     name = "forward"
 
-    def __init__(self, graph: Graph, failure: Failure | None = None) -> None:
+    def __init__(self, graph: Graph, failure: Failure | None = None, captured: bool = False) -> None:
         self.graph = graph
         self.failure = failure
+        self.captured = captured
 
     def diagram(self) -> Diagram:
         """Return a box for every value, in the order of the graph."""
@@ -64,7 +67,7 @@ class ForwardView(View):
         return Said(self.graph.formula(box.value), box.value._array, self._gradient(box.value))
 
     def _gradient(self, value: Value) -> Array | str:
-        if not value._requires_grad or self.failure:
+        if not value._requires_grad or self.failure or self.captured:
             return ""
         if value._grad is not None:
             array: Array = value._grad._array

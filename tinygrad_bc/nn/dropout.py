@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_bc import ops
 from tinygrad_bc.generators import as_generator
 from tinygrad_bc.nn._parameters import check_share
 from tinygrad_bc.nn.module import Module
 from tinygrad_bc.ops._arguments import shaped
 from tinygrad_bc.ops.elementwise import _floating
 from tinygrad_bc.primitive import constant
+from tinygrad_bc.record import Value
+from tinygrad_bc.tracing import draw
 
 __all__ = ["Dropout"]
 
@@ -48,8 +51,9 @@ class Dropout(Module):
         x = _floating(shaped(x))
         if not self.training or self.p == 0:
             return x
-        kept = self.generator.random(x.shape) >= self.p
-        mask = constant((kept / (1 - self.p) if self.p < 1 else kept).astype(x.dtype))
+        kept = draw(lambda: self.generator.random(x.shape)) >= self.p
+        mask: Any = ops.astype(kept / (1 - self.p) if self.p < 1 else kept, x.dtype)
+        mask = mask if isinstance(mask, Value) else constant(mask)
         return x * mask.named("mask")
 
     def extra_repr(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from tinygrad_bc.errors import ArgumentError, GradientError
-from tinygrad_bc.record import Array, as_array
+from tinygrad_bc.record import Array, as_array, captures, tracer
 from tinygrad_bc.scope import scope
 from tinygrad_bc.tensor import Tensor
 
@@ -89,6 +89,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`. Pictures draw what it records as one box, with the name of the attribute or class."""
+        if captures and (tracing := tracer.get()) is not None:
+            tracing.ask(lambda: self.training)
         with scope(self._scope_name or type(self).__name__):
             return self.forward(*args, **kwargs)
 

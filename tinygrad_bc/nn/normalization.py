@@ -11,7 +11,8 @@ from tinygrad_bc.errors import ShapeError
 from tinygrad_bc.nn._parameters import check_count, new_parameter
 from tinygrad_bc.nn.module import Module
 from tinygrad_bc.ops._arguments import shaped
-from tinygrad_bc.record import Array
+from tinygrad_bc.record import Array, tracer
+from tinygrad_bc.tracing import Tracer
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "LayerNorm"]
 
@@ -99,12 +100,24 @@ class BatchNorm1d(Module):
             )
         if not (self.training and self.track_running_stats):
             return self._normalised(x, self.momentum or 0.0)
+        if (tracing := tracer.get()) is not None:
+            return self._captured(x, tracing)
         batches = int(self.num_batches_tracked) + 1  # type: ignore[arg-type]
         y = self._normalised(x, 1 / batches if self.momentum is None else self.momentum)
         self.num_batches_tracked[...] = batches  # type: ignore[index]  # now that nothing was refused
         return y
 
-    def _normalised(self, x: Any, momentum: float) -> Any:
+    def _captured(self, x: Any, tracing: Tracer) -> Any:
+        """Do a step of training while a function is captured: the batches are counted at every call."""
+        tracing.ask(lambda: (id(self.running_mean), id(self.running_var)))
+        tracing.act(lambda: self._count(1), lambda: self._count(-1))
+        share = tracing.live(lambda: 1 / int(self.num_batches_tracked), "share")  # type: ignore[arg-type]
+        return self._normalised(x, share if self.momentum is None else self.momentum)
+
+    def _count(self, batches: int) -> None:
+        self.num_batches_tracked[...] += batches  # type: ignore[index]
+
+    def _normalised(self, x: Any, momentum: Any) -> Any:
         of_batch = self.training or self.running_mean is None
         settings = (self.weight, self.bias, of_batch, momentum, self.eps)
         return ops.batch_norm(x, self.running_mean, self.running_var, *settings)

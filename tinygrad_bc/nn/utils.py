@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_bc.autograd import no_grad
 from tinygrad_bc.errors import ArgumentError, GradientError, ShapeError
-from tinygrad_bc.ops import concatenate
-from tinygrad_bc.record import Array, as_array, as_values
+from tinygrad_bc.linalg import vector_norm
+from tinygrad_bc.ops import clip, concatenate, where
+from tinygrad_bc.record import Array, as_array, as_values, tracer
 from tinygrad_bc.tensor import Tensor
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "vector_to_parameters"]
@@ -41,7 +43,7 @@ def clip_grad_norm_(
     Returns
     -------
     float
-        The norm before.
+        The norm before. In a function that is being captured a tensor, and nothing is refused.
 
     Raises
     ------
@@ -55,6 +57,8 @@ def clip_grad_norm_(
     if not norm_type > 0:
         raise ArgumentError(f"clip_grad_norm_: norm_type={norm_type!r}, but expected a positive number, or inf")
     owners = _with_gradients(parameters)
+    if tracer.get() is not None:
+        return _clipped_while_capturing(owners, max_norm, norm_type)
     norm = _norm([p._grad._array for p in owners], norm_type)
     if error_if_nonfinite and not math.isfinite(norm):
         broken = ", ".join(p.name or f"one of shape {p.shape}" for p in owners if not np.isfinite(p._grad._array).all())
@@ -66,6 +70,16 @@ def clip_grad_norm_(
     if factor < 1:
         for p in owners:
             p.grad = (p._grad._array * factor).astype(p.dtype)
+    return norm
+
+
+def _clipped_while_capturing(owners: list[Tensor], max_norm: float, norm_type: float) -> Any:
+    """Record the clipping while a function is captured; whether it does anything is decided at every call."""
+    with no_grad():
+        norm = vector_norm(concatenate([p._grad.reshape(-1) for p in owners]), norm_type)
+        factor = max_norm / (norm + 1e-6)
+        for p in owners:
+            p.grad = where(factor < 1, p._grad * factor, p._grad)
     return norm
 
 
@@ -90,7 +104,11 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     if not clip_value >= 0:
         raise ArgumentError(f"clip_grad_value_: clip_value={clip_value!r}, but expected a number of at least 0")
     for p in _with_gradients(parameters):
-        p.grad = np.clip(p._grad._array, -clip_value, clip_value)
+        if tracer.get() is None:
+            p.grad = np.clip(p._grad._array, -clip_value, clip_value)
+        else:
+            with no_grad():
+                p.grad = clip(p._grad, -clip_value, clip_value)
 
 
 def _with_gradients(parameters: Any) -> list[Tensor]:

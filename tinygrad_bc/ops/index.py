@@ -16,7 +16,7 @@ from tinygrad_bc.ops.elementwise import astype, where
 from tinygrad_bc.ops.reduce import ValuesAndIndices
 from tinygrad_bc.ops.shape import _or_flat, flatten, reshape
 from tinygrad_bc.primitive import ErrorSample, Sample, composite, primitive
-from tinygrad_bc.record import Value
+from tinygrad_bc.record import Value, refuse_while_capturing
 
 # --- x[key] --------------------------------------------------------------------------------------
 
@@ -203,6 +203,10 @@ def _as_index(part: Any) -> Any:
         index = part if isinstance(part, Value) else np.asarray(part)
     except ValueError:
         raise IndexingError(f"an index array must have rows of one length, got {reprlib.repr(part)}") from None
+    if isinstance(index, Value) and index.dtype == bool:
+        refuse_while_capturing(
+            "x[mask]", "How many elements there are would be fixed as well: keep the shape, with tg.where"
+        )
     if index.dtype.kind in "iub":
         return index
     if index.dtype.kind != "f":

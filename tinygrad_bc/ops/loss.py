@@ -20,6 +20,7 @@ from tinygrad_bc.ops.index import HERE, Key, _put, getitem
 from tinygrad_bc.ops.reduce import log_softmax, mean, sum
 from tinygrad_bc.ops.shape import reshape
 from tinygrad_bc.primitive import ErrorSample, Sample, composite, primitive
+from tinygrad_bc.record import tracer
 
 # --- what losses have in common ------------------------------------------------------------------
 
@@ -535,7 +536,7 @@ def _loss_of_classes(
     """Return the loss of log-probabilities for the numbers of classes."""
     _check_classes(x, target)
     ignored = target == ignore_index
-    some = bool(np.any(numbers_of(ignored)))
+    some = tracer.get() is not None or bool(np.any(numbers_of(ignored)))  # others at a later call, if captured
     if some:
         target = where(ignored, 0, target)
     _refuse_other_classes(numbers_of(target), x.shape[_class_axis(x)])  # here too, for an error in the user's terms

@@ -15,8 +15,8 @@ from tinygrad_bc.ops.index import getitem
 from tinygrad_bc.ops.linalg import matmul
 from tinygrad_bc.ops.reduce import _var, mean
 from tinygrad_bc.ops.shape import matrix_transpose, reshape
-from tinygrad_bc.primitive import ErrorSample, Sample, composite, primitive
-from tinygrad_bc.record import Value
+from tinygrad_bc.primitive import ErrorSample, Primitive, Sample, composite, primitive
+from tinygrad_bc.record import Value, tracer
 
 # --- linear maps ---------------------------------------------------------------------------------
 
@@ -177,11 +177,20 @@ def _updated(name: str, running: Any, new: Any, momentum: float) -> None:
             f"{name} is updated in place when training=True, so it must be a tensor or an array of floating-point "
             "numbers"
         )
+    tracing = tracer.get()
+    if tracing is not None:
+        tracing.move(running, lambda x: (1 - momentum) * x + momentum * new, name)  # type: ignore[operator]
+        return
     total = (1 - momentum) * numbers_of(running) + momentum * new
     if isinstance(running, Value):
         running.data = total
     else:
         running[...] = total
+
+
+def _statistic(op: Primitive, x: Any, **params: Any) -> Any:
+    """Return what an operation says of the numbers in `x`, recorded only while a function is captured."""
+    return op.forward(numbers_of(x), **params) if tracer.get() is None else _without_gradient(op(x, **params))
 
 
 def _check_batch(x: Any, running_mean: Any, running_var: Any, training: bool) -> None:
@@ -270,9 +279,9 @@ def batch_norm(
     others = (0, *range(2, x.ndim))
     y = _standardize(x, axis=others, eps=float(eps))
     if running_mean is not None:
-        _updated("running_mean", running_mean, mean.forward(numbers_of(x), axis=others), momentum)
+        _updated("running_mean", running_mean, _statistic(mean, x, axis=others), momentum)
     if running_var is not None:
-        _updated("running_var", running_var, _var.forward(numbers_of(x), axis=others, correction=1), momentum)
+        _updated("running_var", running_var, _statistic(_var, x, axis=others, correction=1), momentum)
     return _scaled_and_shifted(y, scale, shift)
 
 

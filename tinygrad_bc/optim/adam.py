@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -103,7 +102,7 @@ class Adam(Optimizer):
         if group["amsgrad"]:
             v = np.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
         # Both corrections as factors of the step and of ε, which are numbers, and not of m and v.
-        root = math.sqrt(1 - beta2 ** state["step"])
+        root = (1 - beta2 ** state["step"]) ** 0.5
         np.sqrt(v, out=spare)
         spare += group["eps"] * root
         np.divide(m, spare, out=spare)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from tinygrad_bc.autograd import no_grad
 from tinygrad_bc.errors import ArgumentError, DTypeError, ShapeError
 from tinygrad_bc.optim.optimizer import checked_parameters, title
-from tinygrad_bc.record import Array, clock
+from tinygrad_bc.record import Array, clock, tracer
 from tinygrad_bc.tensor import Tensor
+from tinygrad_bc.tracing import Cell, Tracer
 
 __all__ = ["AveragedParameters", "ema", "swa"]
 
@@ -76,6 +79,9 @@ class AveragedParameters:
     def update(self) -> None:
         """Take the parameters, as they are now, into the average."""
         self._refuse_while_applied("update")
+        if (tracing := tracer.get()) is not None:
+            self._captured_update(tracing)
+            return
         share = 1 / (self.n_averaged + 1) if self.decay is None or self.n_averaged == 0 else 1 - float(self.decay)
         for average, parameter in zip(self.averages, self.parameters, strict=True):
             if share == 1:
@@ -83,6 +89,27 @@ class AveragedParameters:
             else:
                 average += share * (parameter._array - average)
         self.n_averaged += 1
+
+    def _captured_update(self, tracing: Tracer) -> None:
+        """Record the update while a function is captured."""
+        n = tracing.live(lambda: self.n_averaged, "n_averaged")
+        share = 1 / (n + 1) if self.decay is None or n == 0 else 1 - float(self.decay)
+        whole = share == 1
+        with no_grad():
+            for i, parameter in enumerate(self.parameters):
+                average = tracing.cell(functools.partial(self._average, i), f"average_{parameter.name or i}")
+                now = Cell(tracing.now(parameter), tracing)
+                if whole:
+                    average.become(now.value)
+                else:
+                    average += share * (now - average)
+        tracing.act(lambda: self._count(1), lambda: self._count(-1))
+
+    def _average(self, i: int) -> Array:
+        return self.averages[i]
+
+    def _count(self, updates: int) -> None:
+        self.n_averaged += updates
 
     def apply(self) -> None:
         """Put the averages into the parameters, whose own values are set aside until `restore`."""

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_bc.autograd import enable_grad
 from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from tinygrad_bc.optim.optimizer import ANY, Group, Optimizer, State, title
-from tinygrad_bc.record import Array, clock
+from tinygrad_bc.record import Array, clock, refuse_while_capturing
 from tinygrad_bc.tensor import Tensor
 
 __all__ = ["LBFGS"]
@@ -112,6 +112,7 @@ class LBFGS(Optimizer):
         object
             What `closure` returned at first.
         """
+        refuse_while_capturing("LBFGS.step()", "It decides by the loss how far to go, so it cannot be captured")
         if closure is None:
             raise ArgumentError(
                 "LBFGS.step needs a closure, which it calls several times: a function that calls zero_grad(), computes "

@@ -7,15 +7,17 @@ subclass says what it remembers per element (`_memory`) and how one step changes
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_bc.autograd import enable_grad
+from tinygrad_bc.autograd import enable_grad, no_grad
 from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, ShapeError
-from tinygrad_bc.record import Array, clock
+from tinygrad_bc.record import Array, Value, clock, tracer
 from tinygrad_bc.tensor import Tensor
+from tinygrad_bc.tracing import Cell, Tracer
 
 __all__ = ["Optimizer", "checked_parameters", "title"]
 
@@ -143,18 +145,49 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if (tracing := tracer.get()) is not None:
+            self._captured_step(tracing)
+            return loss
         ready = list(self._parameters_with_gradients())
         now = clock()
         for group, parameter, data, gradient in ready:
-            state = self.state.setdefault(parameter, {"step": 0})
-            for name, start in self._memory(group).items():
-                if name not in state:
-                    state[name] = np.full(data.shape, start, data.dtype)
+            state = self._state_of(parameter, data, group)
             state["step"] += 1
             parameter._changed = now  # a graph that was recorded before is refused from now on
             for block in _blocks(data, gradient, state):
                 self._update_block(*block, group)
         return loss
+
+    def _captured_step(self, tracing: Tracer) -> None:
+        """Record the step while a function is captured: the same rules, applied to what stands for the arrays."""
+        states: list[State] = []
+        for group in self.param_groups:
+            found = list(self._captured_gradients(tracing, group))
+            if not found:
+                continue
+            new = [self._state_of(parameter, parameter._own_memory(), group) for parameter, _ in found]
+            first, others = new[0], new[1:]
+            behind = _steps_behind(first, others)()
+            tracing.ask(_steps_behind(first, others))
+            counts = {n: tracing.live(_counter(first, n + 1), "step") for n in {0, *behind}}
+            options = _live_options(group, tracing)
+            for (parameter, gradient), state, n in zip(found, new, [0, *behind]):
+                memory = {
+                    name: tracing.cell(_finder(state, name), _joined(name, parameter)) for name in self._memory(group)
+                }
+                x = Cell(tracing.now(parameter), tracing)
+                with no_grad():
+                    self._update_block(x, Cell(gradient, tracing), {**memory, "step": counts[n]}, options)  # type: ignore[arg-type]
+                tracing.update(parameter, x.value)
+            states += new
+        tracing.act(lambda: _count(states, 1), lambda: _count(states, -1))
+
+    def _captured_gradients(self, tracing: Tracer, group: Group) -> Iterator[tuple[Tensor, Value]]:
+        tracing.ask(lambda: len(group["params"]))
+        for parameter in group["params"]:
+            gradient = tracing.gradient_of(parameter)
+            if gradient is not None:
+                yield parameter, gradient
 
     def _parameters_with_gradients(self) -> Iterator[tuple[Group, Tensor, Array, Array]]:
         """Iterate over what is to be updated, checked: its group, the parameter, its memory, its gradient."""
@@ -177,6 +210,14 @@ class Optimizer:
                 f"{type(self).__name__}.step(): no parameter has a gradient. Call loss.backward() before, and "
                 "zero_grad() not in between; tg.grad returns gradients and stores none"
             )
+
+    def _state_of(self, parameter: Tensor, data: Array, group: Group) -> State:
+        """Return what is remembered of a parameter; at its first step, what it starts with."""
+        state = self.state.setdefault(parameter, {"step": 0})
+        for name, start in self._memory(group).items():
+            if name not in state:
+                state[name] = np.full(data.shape, start, data.dtype)
+        return state
 
     def _update_block(self, x: Array, g: Array, state: State, group: Group) -> None:
         if group["maximize"]:
@@ -270,6 +311,35 @@ class Optimizer:
             options = ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
             lines.append(f"  group {number}: {len(group['params'])} parameters of {elements} elements, {options}")
         return "\n".join([*lines, ")"])
+
+
+def _finder(where: Mapping[str, Any], key: str) -> Callable[[], Any]:
+    return lambda: where[key]
+
+
+def _counter(state: State, more: int) -> Callable[[], int]:
+    return lambda: state["step"] + more
+
+
+def _steps_behind(first: State, others: list[State]) -> Callable[[], list[int]]:
+    return lambda: [state["step"] - first["step"] for state in others]
+
+
+def _joined(name: str, parameter: Tensor) -> str:
+    return f"{name}_{parameter.name}" if parameter.name else name
+
+
+def _count(states: Iterable[State], steps: int) -> None:
+    for state in states:
+        state["step"] += steps
+
+
+def _live_options(group: Group, tracing: Tracer) -> Group:
+    """Return options with a learning rate that is found anew at every call. Where others change, capture again."""
+    options = {name: option for name, option in group.items() if name not in ("params", "lr")}
+    find = operator.itemgetter(*options)
+    tracing.ask(lambda: find(group))
+    return {**options, "lr": tracing.live(_finder(group, "lr"), "lr")}
 
 
 def title(parameter: Tensor, position: int | None = None) -> str:

@@ -108,6 +108,7 @@ class RMSprop(Optimizer):
             b = state["momentum_buffer"]
             b *= group["momentum"]
             b += change
-            np.copyto(change, b)
-        change *= group["lr"]
+            np.multiply(b, group["lr"], out=change)
+        else:
+            change *= group["lr"]
         x -= change

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_bc.errors import ArgumentError, MissingDependencyError
 from tinygrad_bc.optim.optimizer import Group, Optimizer
+from tinygrad_bc.record import tracer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,8 +75,14 @@ class LRScheduler:
 
     def step(self) -> None:
         """Go on by one step: call it after ``optimizer.step()``."""
-        self._write(self.last_epoch + 1)
-        self.last_epoch += 1
+        if (tracing := tracer.get()) is not None:
+            tracing.act(lambda: self._go(1), lambda: self._go(-1))
+            return
+        self._go(1)
+
+    def _go(self, steps: int) -> None:
+        self._write(self.last_epoch + steps)
+        self.last_epoch += steps
 
     def get_last_lr(self) -> list[float]:
         """Return the learning rate of each group at the present step."""

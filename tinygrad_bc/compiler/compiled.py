@@ -1,0 +1,199 @@
+"""``tg.compile``: a function that is captured at its first call and run as a program from then on."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import types
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_bc.compiler.calls import array_of, is_numbers, parts, rebuilt
+from tinygrad_bc.compiler.capture import Capture
+from tinygrad_bc.compiler.passes import TARGETS, build
+from tinygrad_bc.compiler.program import Program
+from tinygrad_bc.compiler.runtime import Built, Runner
+from tinygrad_bc.errors import ArgumentError, CaptureError, CompilerError, CompilerWarning
+from tinygrad_bc.primitive import mode
+from tinygrad_bc.record import Value, captures, tracer
+
+__all__ = ["Compiled", "compile"]
+
+MOST_PROGRAMS = 16
+"""How many programs a compiled function keeps: one for each structure, shapes and element types of its arguments."""
+
+
+def compile(
+    fn: Callable[..., Any] | None = None, *, target: str = "numpy", simplify: bool = True, steps: int = 1
+) -> Any:
+    """Return a function that does what `fn` does, and runs as a program from its second call on.
+
+    The first call runs `fn` as it is and records all it does: operations, the backward pass, an optimiser's update, a
+    schedule's step. Later calls with arguments of the same structure, shapes and element types run the program that
+    was made of that. Others are captured anew. Tensors that `fn` refers to are read, and updated, where they are.
+
+    Parameters
+    ----------
+    fn : callable
+        A function of tensors, arrays, numbers, or lists, tuples and dictionaries of them. Arrays arrive as tensors.
+        It may return the same. Any other arguments (a model, a flag) belong to the structure.
+    target : str
+        ``"numpy"``, NumPy with preallocated buffers, or ``"c"``, compiled by the system's C compiler. Where there is
+        none, a warning says so, and NumPy is used.
+    simplify : bool
+        Whether the program may be simplified. If not, it does NumPy's calls of `fn` in the same order, and its results
+        are those of `fn` bit for bit; otherwise they are the same up to rounding.
+    steps : int
+        How often a call runs `fn`, with the same arguments, in a loop inside the program. The last results are
+        returned.
+
+    Returns
+    -------
+    Compiled
+        ``@tg.compile`` and ``@tg.compile(target="c")`` work above a function, too.
+
+    Raises
+    ------
+    ArgumentError
+        If `target` is unknown or `steps` is less than 1.
+    CaptureError
+        At the first call, if `fn` does what cannot be recorded: a decision by numbers in a tensor, ``item()``, random
+        numbers of its own. Nothing is changed then.
+
+    Examples
+    --------
+    >>> import tinygrad_bc as tg
+    >>> W = tg.tensor([1.0, 2.0], requires_grad=True, name="W")
+    >>> @tg.compile
+    ... def step(x):
+    ...     loss = (W * x).sum() ** 2
+    ...     (dloss_W,) = tg.grad(loss, [W])
+    ...     with tg.no_grad():
+    ...         W -= 0.01 * dloss_W
+    ...     return loss
+    """
+    if target not in TARGETS:
+        raise ArgumentError(f"compile: target={target!r}, but expected one of {', '.join(map(repr, TARGETS))}")
+    if not isinstance(steps, int) or steps < 1:
+        raise ArgumentError(f"compile: steps={steps!r}, but expected a whole number of at least 1")
+    if fn is None:
+        return functools.partial(compile, target=target, simplify=simplify, steps=steps)
+    if not callable(fn):
+        raise ArgumentError(f"compile: expected a function, got {fn!r}")
+    return Compiled(fn, target, simplify, steps)
+
+
+class Compiled:
+    """A function that is captured and run as a program. Made by `compile`.
+
+    Attributes
+    ----------
+    programs : list of Program
+        Those that were captured and are kept, the one that was used last at the end.
+    """
+
+    def __init__(self, fn: Callable[..., Any], target: str, simplify: bool, steps: int) -> None:
+        functools.update_wrapper(self, fn)
+        self._fn, self._target, self._simplify, self._steps = fn, target, simplify, steps
+        self.__name__ = getattr(fn, "__name__", type(fn).__name__)
+        self._signature = inspect.signature(fn)
+        self._runners: OrderedDict[Any, list[Runner]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function, or the program made of it."""
+        if captures and tracer.get() is not None:  # part of a function that is being captured itself
+            return self._fn(*args, **kwargs)
+        flat = not any(isinstance(x, dict | list | tuple) for x in (*args, *kwargs.values()))
+        call = [*args, *kwargs.values()] if flat else list(parts((args, kwargs)))
+        structure = (len(args), *kwargs) if flat else repr(rebuilt((args, kwargs), lambda _: ...))
+        key = (structure, mode.get(), *map(_kind, call))
+        steps, result = self._steps, None
+        with self._lock:
+            while steps:
+                done, result = self._run(key, call, steps)
+                if not done:
+                    done, result = 1, self._capture(key, args, kwargs)
+                steps -= done
+        return result
+
+    def _run(self, key: Any, call: list[Any], steps: int) -> tuple[int, Any]:
+        """Run one of the programs that were captured for such a call; see `Runner.run`."""
+        runners = self._runners.get(key, [])
+        for i, runner in enumerate(runners):
+            done, result = runner.run(call, steps)
+            if done:
+                if i:
+                    runners.insert(0, runners.pop(i))  # to be tried first the next time
+                self._last = runner
+                return done, result
+        return 0, None
+
+    def _capture(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function itself, and keep the program that is made of what it did."""
+        names = self._signature.bind(*args, **kwargs).arguments
+        capture = Capture(self._fn, args, kwargs, names)
+        result = capture.apply()
+        self._runners.setdefault(key, []).insert(
+            0, Runner(capture, _built(capture.program, self._target, self._simplify))
+        )
+        self._runners.move_to_end(key)
+        while sum(map(len, self._runners.values())) > MOST_PROGRAMS:
+            oldest = next(iter(self._runners.values()))
+            oldest.pop()
+            if not oldest:
+                self._runners.popitem(last=False)
+        return result
+
+    @property
+    def programs(self) -> list[Program]:
+        """The programs that were captured and are kept, the one captured last at the end."""
+        return [runner.capture.program for runners in self._runners.values() for runner in reversed(runners)]
+
+    @property
+    def program(self) -> Program:
+        """The program that was captured last.
+
+        Raises
+        ------
+        CaptureError
+            If there is none yet.
+        """
+        if not self._runners:
+            raise CaptureError(f"{self.__name__} was not called yet: its first call captures the program")
+        return self.programs[-1]
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.__name__} for {self._target}, {len(self.programs)} programs>"
+
+
+def _built(program: Program, target: str, simplify: bool) -> Built:
+    """Return a program made ready for a target; NumPy takes the place of a compiler that is not there."""
+    try:
+        return build(program, target, simplify)
+    except CompilerError as error:
+        if target == "numpy":
+            raise
+        warnings.warn(f"{error}\n{program.name} runs as NumPy instead", CompilerWarning, stacklevel=5)
+        return build(program, "numpy", simplify)
+
+
+def _kind(x: Any) -> Any:
+    """Return what two arguments have in common that one program is made for."""
+    if isinstance(x, Value):
+        return x.shape, x.dtype, x._requires_grad
+    if is_numbers(x):
+        return float if isinstance(x, float) else (np.shape(x), getattr(x, "dtype", None) or array_of(x).dtype)
+    try:
+        hash(x)
+    except TypeError:
+        return id(x)
+    return type(x), x
