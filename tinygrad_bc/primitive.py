@@ -440,7 +440,7 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
     This is the one function that every operation of every forward pass goes through.
     """
     if captures:
-        inputs = _captured(inputs)
+        inputs = _captured(inputs, params)
     requires_grad = False
     arrays = []
     for x in inputs:
@@ -480,10 +480,10 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
     return _result_class(data, False, None)
 
 
-def _captured(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _captured(inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
     """Return the inputs as they stand in the record of a function that is being captured, or as they are."""
     tracing = tracer.get()
-    return inputs if tracing is None else tracing.operands(inputs)
+    return inputs if tracing is None else tracing.operands(inputs, params)
 
 
 def _as_inputs(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:

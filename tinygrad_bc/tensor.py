@@ -234,6 +234,7 @@ class Tensor(Value):
         return (self[i] for i in range(len(self)))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        refuse_while_capturing("Copying or pickling a tensor", "Write t.clone() or t.detach()")
         if self.node is not None:
             raise GradientError(
                 f"{self._title()} was computed, and its history cannot be copied or pickled: take .detach() first"

@@ -38,11 +38,19 @@ class Tracer:
         For leaves that stand for memory: what it is by now.
     acts : list of (do, undo)
         What Python does at every call, in this order, and how it is taken back.
+    undo : list of callable
+        What is done besides, the last first, if the function cannot be captured after all.
+    objects : list
+        What tensors and numbers were taken from by name: layers.
     numbers : dict of Value to (int, callable)
         Leaves for numbers, or arrays, that are found anew at every call: after how many of the acts, and by which
         function.
     draws : dict of Value to callable
         Leaves for random numbers, and what draws them.
+    drawn : dict of Generator to (state, state)
+        The generators that they are drawn from: their states before the first draw, and after the last.
+    passed : dict of Value to callable
+        The tensors that the function was called with, and what finds those that another call has in their places.
     facts : list of (int, callable, value)
         After how many of the acts something was asked, by which function, and the answer: where that is another one,
         the record does not hold.
@@ -52,6 +60,8 @@ class Tracer:
         What was differentiated, and the derivatives with respect to values of the record.
     gradients : dict of Value to Value
         The tensors whose ``.grad`` was set, and what it was before, if anything.
+    asked : set of Value
+        The tensors whose ``.grad`` from before was asked for.
     """
 
     def __init__(self) -> None:
@@ -62,40 +72,58 @@ class Tracer:
         self.memory: list[tuple[Callable[[], Array], Value]] = []
         self.changed: dict[Value, Value] = {}
         self.acts: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
+        self.objects: list[Any] = []
+        self.undo: list[Callable[[], Any]] = []
         self.numbers: dict[Value, tuple[int, Callable[[], Array]]] = {}
         self.draws: dict[Value, Callable[[], Array]] = {}
+        self.drawn: dict[np.random.Generator, tuple[Any, Any]] = {}
+        self.passed: dict[Value, Callable[[], Value]] = {}
         self.facts: list[tuple[int, Callable[[], Any], Any]] = []
         self.gradients: dict[Value, Any] = {}
+        self.asked: set[Value] = set()
         self.had_no_gradient: dict[Value, bool] = {}
         self.cotangents: list[tuple[Value, dict[Value, Value]]] = []
         self._own: set[Value] = set()
+        self._overwritten: dict[int, Array] = {}
         self._leaf_of: dict[tuple[int, Any], tuple[Live, Value]] = {}
 
     # --- tensors
 
-    def operands(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def operands(self, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return what takes the place of an operation's operands in the record.
 
         Numbers that are found anew at every call take the element type of the tensors that they meet, as plain numbers
-        do.
+        do. They cannot be among the operation's metadata, which is fixed.
         """
+        for x in params.values():
+            if isinstance(x, Live):
+                float(x)  # which is refused
         if any(isinstance(x, Live) for x in inputs):
             dtype = np.result_type(*(x.dtype for x in inputs if isinstance(x, Value)))
             dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
             inputs = tuple(self.number(x, dtype) if isinstance(x, Live) else x for x in inputs)
+        for x in inputs:
+            if isinstance(x, Value) and x.node is not None:
+                self.refuse_overwritten(x)
         return tuple(self.now(x) if isinstance(x, Value) else x for x in inputs)
 
     def now(self, x: Value) -> Value:
         """Return what a tensor is by now."""
         if x in self.current:
+            if x in self.leaves:
+                self.refuse_other_requirement(x)
             return self.current[x]
-        if x in self._own or (x.node is not None and x.node.tick > self.started):
+        if self.is_own(x):
             return x
         if x.node is None:
             for find, leaf in self.memory:
                 if find() is x._data:
                     return self.changed.get(leaf, leaf)
         return self.leaf(x)
+
+    def is_own(self, x: Value) -> bool:
+        """Return whether a value is part of the record, and lives no longer."""
+        return x in self._own or (x.node is not None and x.node.tick > self.started)
 
     def leaf(self, x: Value) -> Value:
         """Return the leaf that stands for a tensor as it was at the beginning."""
@@ -106,9 +134,31 @@ class Tracer:
             self._own.add(leaf)
         return self.leaves[x]
 
+    def refuse_overwritten(self, x: Value) -> None:
+        """Raise an error if a computed value would share memory with a tensor that was updated since."""
+        node: Any = x.node
+        shared: Any = node.inputs[0]._data if node.op.name == "without_gradient" else getattr(x._data, "base", None)
+        if id(shared) in self._overwritten:
+            raise CaptureError(
+                f"{x.name or 'a tensor'} shares its memory with one that was updated in place since then, and a record "
+                f"cannot say so. It was taken from it by\n  {node.place}\nTake it after the update, or a copy before "
+                f"it, by clone()\n{user_line()}"
+            )
+
+    def refuse_other_requirement(self, x: Value) -> None:
+        """Raise an error if it was changed during the call whether a tensor requires a gradient."""
+        leaf = self.leaves[x]
+        if x._requires_grad is not leaf._requires_grad:
+            raise CaptureError(
+                f"{x.name or f'a tensor of shape {x.shape}'}.requires_grad was changed in a function that is being "
+                "captured, after the tensor was used. Change it outside, or use x.detach() where no gradient is "
+                f"wanted\n{user_line()}"
+            )
+
     def update(self, x: Value, new: Value) -> None:
         """Note that a tensor is another value from now on."""
-        self.now(x)  # which makes a leaf of what is none, and was not computed here
+        memory = self.now(x)._array  # which makes a leaf of what is none, and was not computed here
+        self._overwritten[id(memory)] = memory
         self.current[x] = new
         if x._requires_grad:  # a leaf it stays, for the backward passes to come, though it was computed
             new._requires_grad = True
@@ -137,9 +187,15 @@ class Tracer:
     def gradient_of(self, x: Value) -> Value | None:
         """Return the gradient that a tensor has by now. If it is from before the call, the next call has its own."""
         if x not in self.gradients:
-            self.had_no_gradient.setdefault(x, x._grad is None)
+            find = self.passed.get(x, lambda: x)
+            if x not in self.asked and not self.is_own(x):
+                self.asked.add(x)
+                if x in self.passed:
+                    self.ask(lambda: find()._grad is None)
+                else:
+                    self.had_no_gradient[x] = x._grad is None
             if x._grad is not None:
-                leaf = self.leaf_found(lambda: x._grad._array, "gradient")
+                leaf = self.leaf_found(lambda: find()._grad._array, "gradient")
                 self.note_gradient(x)
                 x._grad = leaf
         gradient: Value | None = x._grad
@@ -207,9 +263,14 @@ class Tracer:
         self.numbers[leaf] = (len(self.acts), find)
         return leaf
 
-    def draw(self, find: Callable[[], Array]) -> Value:
-        """Return the leaf for random numbers, which `find` draws, at every call new ones."""
+    def draw(self, find: Callable[[], Array], generator: np.random.Generator) -> Value:
+        """Return the leaf for random numbers, which `find` draws from a generator, at every call new ones."""
+        state = generator.bit_generator.state
+        first, last = self.drawn.get(generator, (state, state))
+        if repr(last) != repr(state):
+            self.refuse("Random numbers from a generator that a layer draws from too", "Pass them in as an argument.")
         leaf = self._new_leaf(find(), "draw")
+        self.drawn[generator] = first, generator.bit_generator.state
         self.draws[leaf] = find
         return leaf
 
@@ -229,10 +290,10 @@ class Tracer:
         return answer
 
 
-def draw(find: Callable[[], Array]) -> Any:
-    """Return random numbers, which `find` draws; in a captured function, new ones at every call."""
+def draw(find: Callable[[], Array], generator: np.random.Generator) -> Any:
+    """Return random numbers, which `find` draws from a generator; in a captured function, new ones at every call."""
     tracing = tracer.get()
-    return find() if tracing is None else tracing.draw(find)
+    return find() if tracing is None else tracing.draw(find, generator)
 
 
 class Live:
@@ -294,6 +355,18 @@ class Live:
     def __rtruediv__(self, other: Any) -> Any:
         return self._with(operator.truediv, other, swapped=True)
 
+    def __floordiv__(self, other: Any) -> Any:
+        return self._with(operator.floordiv, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self._with(operator.floordiv, other, swapped=True)
+
+    def __mod__(self, other: Any) -> Any:
+        return self._with(operator.mod, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return self._with(operator.mod, other, swapped=True)
+
     def __pow__(self, other: Any) -> Any:
         return self._with(operator.pow, other)
 
@@ -302,6 +375,9 @@ class Live:
 
     def __neg__(self) -> Any:
         return self._with(operator.neg)
+
+    def __abs__(self) -> Any:
+        return self._with(operator.abs)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **others: Any) -> Any:
         if any(isinstance(x, Value | Cell) for x in inputs) or method != "__call__" or others:
@@ -343,6 +419,7 @@ class Live:
         )
 
     __float__ = __int__ = __index__ = __round__ = __floor__ = __ceil__ = __trunc__ = _refuse
+    __array__ = __format__ = __str__ = _refuse
 
     def __repr__(self) -> str:
         return f"Live({self.value!r})"

@@ -25,7 +25,7 @@ __all__ = ["Compiler", "Library", "find_compiler", "load"]
 # Every operation rounds as it is written: no product and sum become one instruction unless the text says `fma`. What is
 # given up changes no number: nobody looks at errno or at the flags of floating-point exceptions. Protected functions
 # are those of the library itself when one calls the other; otherwise the C library's own `step` would be called.
-_FLAGS = ("-std=c11", "-O3", "-g", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+_FLAGS = ("-std=c11", "-O3", "-g", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")
 _ELF_FLAGS = ("-fPIC", "-fvisibility=protected")
 _NATIVE = (("-march=native",), ("-mcpu=native",), ())  # the second for ARM, where older compilers lack the first
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_bc.record import Array, Value, as_array
 
-__all__ = ["Cells", "array_of", "is_numbers", "names_read", "parts", "rebuilt"]
+__all__ = ["Cells", "array_of", "is_numbers", "names_read", "parts", "place_of", "put_back", "rebuilt"]
 
 
 def is_numbers(x: Any) -> bool:
@@ -47,27 +46,73 @@ def rebuilt(tree: Any, replace: Callable[[Any], Any]) -> Any:
     return replace(tree)
 
 
-def names_read(function: Callable[..., Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
+def names_read(function: Callable[..., Any], arguments: Iterable[Any] = ()) -> Iterator[tuple[Mapping[str, Any], str]]:
     """Iterate over the variables outside a function that it reads, and those that functions called by it read.
+
+    Attributes of objects among these, and among the arguments, are variables too, if the function mentions their names.
 
     Yields
     ------
     (mapping, str)
         Where the variable is looked up, and its name.
     """
-    pending: list[Any] = [function]
-    seen: set[int] = set()
-    for thing in pending:  # which grows on the way
+    pending: list[tuple[Any, list[str]]] = [(function, [])]
+    seen: set[Any] = set()
+    for thing, mentioned in pending:  # which grows on the way
         code = getattr(getattr(thing, "__func__", thing), "__code__", None)
-        if not isinstance(code, types.CodeType) or id(code) in seen or _is_library(thing):
-            continue
-        seen.add(id(code))
-        cells = Cells(getattr(thing, "__closure__", None) or (), code.co_freevars)
-        for where, names in ((cells, code.co_freevars), (thing.__globals__, _names(code))):
+        if isinstance(code, types.CodeType):
+            owner = getattr(thing, "__self__", None)
+            closure = getattr(thing, "__closure__", None)
+            if (code, id(owner), id(closure)) in seen or _is_library(thing):
+                continue
+            seen.add((code, id(owner), id(closure)))
+            cells = Cells(closure or (), code.co_freevars)
+            mentioned = _names(code)
+            places = [(cells, code.co_freevars), (thing.__globals__, mentioned)]
+            pending += [(x, mentioned) for x in (owner, *arguments)]
+            arguments = ()
+        else:
+            places = [(_attributes(thing), mentioned)]
+            pending += [(method, []) for method in _called(thing)]
+        for where, names in places:
             for name in names:
-                if name in where:
-                    pending.append(where[name])
+                place = place_of(where, name)
+                if name in where and place not in seen:
+                    seen.add(place)
+                    pending.append((where[name], mentioned))
                     yield where, name
+
+
+def place_of(where: Mapping[str, Any], name: str) -> Any:
+    """Return what tells a variable from all others, also from those of the same name."""
+    return id(where.cell(name)) if isinstance(where, Cells) else (id(where), name)
+
+
+def put_back(where: Mapping[str, Any], name: str, thing: Any) -> None:
+    """Assign to a variable from `names_read` what it was before; `...` if it was not there."""
+    if isinstance(where, Cells):
+        where.cell(name).cell_contents = thing
+    elif isinstance(where, dict):
+        where[name] = thing
+        if thing is ...:
+            del where[name]
+
+
+def _attributes(thing: Any) -> Mapping[str, Any]:
+    """Return what an object holds by name; nothing for classes, and for modules of this package and of NumPy."""
+    if isinstance(thing, type) or (isinstance(thing, types.ModuleType) and _is_library(thing)):
+        return {}
+    found: Mapping[str, Any] = getattr(thing, "__dict__", {})
+    return found
+
+
+def _called(thing: Any) -> list[Any]:
+    """Return the functions that run when an object is called: of a model, the methods of all its parts."""
+    if isinstance(thing, type | types.ModuleType) or not hasattr(thing, "__dict__"):
+        return []
+    found = [getattr(thing, name, None) for name in ("__call__", "__wrapped__")]
+    found += [module.forward for module in thing.modules()] if hasattr(thing, "named_generators") else []
+    return [x for x in found if isinstance(x, types.MethodType | types.FunctionType)]
 
 
 def _names(code: types.CodeType) -> list[str]:
@@ -76,7 +121,8 @@ def _names(code: types.CodeType) -> list[str]:
 
 
 def _is_library(function: Any) -> bool:
-    return str(getattr(function, "__module__", "")).partition(".")[0] in ("tinygrad_bc", "numpy")
+    name = function.__name__ if isinstance(function, types.ModuleType) else getattr(function, "__module__", "")
+    return str(name).partition(".")[0] in ("tinygrad_bc", "numpy")
 
 
 class Cells(Mapping[str, Any]):
@@ -94,9 +140,9 @@ class Cells(Mapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._cells)
 
-    def lookup(self, names: Sequence[str]) -> tuple[Callable[[Any], Any], list[Any]]:
-        """Return a function, and what it is to be called with to get the variables: the quickest way."""
-        return operator.attrgetter("cell_contents"), [self._cells[name] for name in names]
+    def cell(self, name: str) -> Any:
+        """Return what holds a variable."""
+        return self._cells[name]
 
     def __len__(self) -> int:
         return len(self._cells)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-import random
+import itertools
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -12,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.compiler.calls import Cells, array_of, is_numbers, names_read, parts, rebuilt
+from tinygrad_bc.compiler.calls import array_of, is_numbers, names_read, parts, place_of, put_back, rebuilt
+from tinygrad_bc.compiler.conditions import Variables
 from tinygrad_bc.compiler.program import Program
+from tinygrad_bc.compiler.randomness import Randomness
 from tinygrad_bc.errors import CaptureError
 from tinygrad_bc.primitive import CAPTURE, CAPTURE_PLAIN, OFF, constant, mode
 from tinygrad_bc.record import Array, Graph, Value, captures, clock, tracer
@@ -30,9 +31,10 @@ class Result:
     Attributes
     ----------
     kind : str
-        "result" of the program, "argument" of the call, "number" found anew, or "same" object at every call.
+        "result" of the program, "argument" of the call, "number" found anew, "constant" of which every call gets a
+        copy, or "same" object at every call.
     what : object
-        Its position among these, the function that finds it, or the object.
+        Its position among these, the function that finds it, the array, or the object.
     """
 
     kind: str
@@ -64,14 +66,18 @@ class Capture:
         What Python does at every call.
     facts : list of (int, callable, value)
         What must hold, after how many of the acts, for the record to be true.
+    variables : Variables
+        What the function read outside of it.
     had_no_gradient : list of (Tensor, bool)
         Of which tensors the gradient must be None, or must not, at the beginning.
     tensors : list of Tensor
         Whose memory is the first part of the program's.
     arrays : list of callable
         What finds the rest of it.
-    gradients : list of (Tensor, int or None)
-        Whose gradient is set, to which of the results or to None.
+    gradients : list of (Tensor or int, int or None)
+        Whose gradient is set, a tensor's or that of a part of a call, to which of the results or to None.
+    carries_gradients : bool
+        Whether a call goes on with gradients that the call before it left.
     changed_arguments : list of (int, int)
         Which parts of a call are updated in place, and to which results.
     result : object
@@ -91,13 +97,37 @@ class Capture:
         self._tracing = Tracer()
         self._probe = weakref.ref(self._tracing.add_probe())
         self._stand_ins = [self._stand_in(i, x) for i, x in enumerate(self.call)]
-        taken = iter(self._stand_ins)
+        self._tracing.passed = {x: _part(self, i) for i, x in enumerate(self._stand_ins) if isinstance(x, Value)}
+        randomness = Randomness(function, self.call)
+        try:
+            self._capture(args, kwargs, names, randomness)
+        except BaseException:
+            for undo in [*self._tracing.undo, *(undo for _, undo in self._tracing.acts)][::-1]:
+                undo()
+            randomness.restore(self._tracing.drawn)
+            for x, leaf in self._tracing.leaves.items():
+                x._requires_grad = leaf._requires_grad
+            raise
+
+    def _capture(self, args: Any, kwargs: Any, names: Mapping[str, Any], randomness: Randomness) -> None:
+        tracing, taken = self._tracing, iter(self._stand_ins)
+        before = {place_of(*found): found[0][found[1]] for found in names_read(self._function, self.call)}
         result = self._run(*rebuilt((args, kwargs), lambda _: next(taken)))
-        self.acts, self.facts = self._tracing.acts, self._tracing.facts
-        self.had_no_gradient = list(self._tracing.had_no_gradient.items())
+        # What is returned is taken apart, so that its containers refer to nothing any more: see `_held`.
+        self._returned, positions = list(parts(result)), itertools.count()
+        result = rebuilt(result, lambda _: next(positions))
+        for x in list(tracing.leaves):
+            tracing.refuse_other_requirement(x)
+        self._refuse_assignments(before)
+        self._refuse_other_draws(randomness)
+        x = before = None  # or what they refer to would count as referred to, in `_held`
+        self.acts, self.facts = tracing.acts, tracing.facts
+        self.had_no_gradient = list(tracing.had_no_gradient.items())
         self._sort_out(result)
-        self.program = self._program(names)
-        self.facts += self._variables()
+        variables = [*names_read(self._function, self.call), *_settings(tracing.objects)]
+        self._refuse_passed(variables)
+        self.program = self._program(names, variables)
+        self.variables = Variables(variables)
 
     def _stand_in(self, i: int, x: Any) -> Any:
         if isinstance(x, Value):
@@ -107,20 +137,11 @@ class Capture:
         return constant(array_of(x)) if is_numbers(x) else x
 
     def _run(self, args: Any, kwargs: Any) -> Any:
-        tracing, before = self._tracing, _randomness(self._function, self.call)
+        tracing = self._tracing
         tokens = tracer.set(tracing), mode.set(CAPTURE_PLAIN if mode.get() is OFF else CAPTURE)
         captures.append(tracing)
         try:
-            result = self._function(*args, **kwargs)
-            if not tracing.draws and before != _randomness(self._function, self.call):
-                raise CaptureError(
-                    f"{_title(self._function)} draws random numbers on its own, and a captured function would use the "
-                    "same at every call: pass them in as an argument, or use a layer that draws, as nn.Dropout"
-                )
-        except BaseException:
-            for _, undo in reversed(tracing.acts):
-                undo()
-            raise
+            return self._function(*args, **kwargs)
         finally:
             captures.remove(tracing)
             tracer.reset(tokens[0])
@@ -128,7 +149,27 @@ class Capture:
             self._left = {x: x._grad for x in tracing.gradients}
             for x, gradient in tracing.gradients.items():
                 x._grad = gradient
-        return result
+
+    def _refuse_other_draws(self, randomness: Randomness) -> None:
+        """Raise an error if random numbers were drawn that would not be drawn again at every call."""
+        if randomness.is_disturbed(self._tracing.drawn):
+            raise CaptureError(
+                f"{_title(self._function)} draws random numbers on its own, and a captured function would use the "
+                "same at every call: pass them in as an argument, or use a layer that draws, as nn.Dropout"
+            )
+
+    def _refuse_assignments(self, before: Mapping[Any, Any]) -> None:
+        """Raise an error if a variable from outside was assigned a tensor that was computed here."""
+        for where, name in names_read(self._function, self.call):
+            now, old = where[name], before.get(place_of(where, name), ...)
+            computed = isinstance(now, Value) and now.node is not None
+            if now is not old and (computed or isinstance(old, Value | np.ndarray)):
+                put_back(where, name, old)
+                raise CaptureError(
+                    f"{_title(self._function)} assigns something new to {name}, a variable or an attribute from "
+                    f"outside, and would do so only while it is captured. Return it; or, inside tg.no_grad(), update "
+                    f"what is there: `{name} -= ...`"
+                )
 
     # --- what was what
 
@@ -136,20 +177,32 @@ class Capture:
         """Say of everything that the record begins with, or that was changed, what it is."""
         tracing = self._tracing
         passed = {id(x): i for i, x in reversed(list(enumerate(self._stand_ins))) if isinstance(x, Value)}
+        for x in self._returned:
+            if isinstance(x, Value) and x.node is None:
+                tracing.now(x)  # which makes a leaf of what was not used otherwise
+        x = None  # or it would count as a reference in `_held`
         leaves = {x: leaf for x, leaf in tracing.leaves.items() if id(x) in passed}
         held, arrays = self._held(leaves)
         updated = {x: new for x, new in tracing.current.items() if x in tracing.leaves and new is not tracing.leaves[x]}
         self._positions: dict[Value, int] = {}
-        self.result = rebuilt(result, lambda x: self._result(x, passed, held))
+        self.result = rebuilt(result, lambda i: self._result(self._returned[i], passed, held))
         self.gradients = [
-            (x, None if g is None else self._add(tracing.now(g)))
+            (passed.get(id(x), x), None if g is None else self._add(tracing.now(g)))
             for x, g in self._left.items()
             if g not in tracing.numbers  # and is not the one from before
+            and not tracing.is_own(x)
         ]
+        self.carries_gradients = any(
+            x in tracing.asked and (g is not None or self._left[x] is not None) for x, g in tracing.gradients.items()
+        )
         self.changed_arguments = [(passed[id(x)], self._add(new)) for x, new in updated.items() if x in leaves]
         updates = {tracing.leaves[x]: new for x, new in updated.items() if x in held}
         self._updates = {**updates, **tracing.changed}
+        if not self._positions and not self._updates:
+            self._add(constant(np.zeros(())))  # a program has at least one result
         self.results = list(self._positions)
+        uses = [i for _, i in self.gradients] + [part.what for part in parts(self.result) if part.kind == "result"]
+        self._shared = [uses.count(i) > 1 for i in range(len(self.results))]
         used = set(Graph([*self.results, *self._updates.values()]).values) if self.results or self._updates else set()
         self._given = {leaf: passed[id(x)] for x, leaf in leaves.items() if leaf in used}
         self._tensors = {leaf: x for x, leaf in tracing.leaves.items() if x in held and (leaf in used or x in updated)}
@@ -160,7 +213,7 @@ class Capture:
         self.given, self.tensors = list(self._given.values()), list(self._tensors.values())
         self.arrays, self.numbers = list(self._arrays.values()), list(self._found.values())
         self.draws = list(tracing.draws.values())  # all of them: those nobody needs are drawn too
-        self.draws_used = [list(tracing.draws).index(leaf) for leaf in self._drawn]
+        self.draws_used = [i for i, leaf in enumerate(tracing.draws) if leaf in self._drawn]
 
     def _held(self, passed: Mapping[Value, Value]) -> tuple[set[Value], dict[Value, Callable[[], Array]]]:
         """Return the tensors that live on after the call, and the arrays: others may change what they hold.
@@ -170,7 +223,7 @@ class Capture:
         references: dict[Value, tuple[int, int]] = {}
         for x in self._tracing.leaves:
             data = x._data
-            references[x] = sys.getrefcount(x), sys.getrefcount(data)
+            references[x] = sys.getrefcount(x) - sum(x is y for y in self._returned), sys.getrefcount(data)
             del data
         probe = self._probe()
         assert probe is not None
@@ -189,11 +242,15 @@ class Capture:
             return Result("number", x.find)
         if not isinstance(x, Value):
             return Result("same", x)
-        if id(x) in passed:
-            return Result("argument", passed[id(x)])
+        if x.node is not None:
+            self._tracing.refuse_overwritten(x)
         now = self._tracing.now(x)
-        if x.node is None and (x in held or now.node is None):
+        if id(x) in passed and (isinstance(self.call[passed[id(x)]], Value) or now is self._tracing.leaves.get(x)):
+            return Result("argument", passed[id(x)])
+        if x in held:
             return Result("same", x)
+        if now.node is None and now not in self._tracing.numbers and now not in self._tracing.draws:
+            return Result("constant", now._array)
         return Result("result", self._add(now))
 
     def _add(self, value: Value) -> int:
@@ -201,22 +258,23 @@ class Capture:
 
     # --- the program
 
-    def _program(self, names: Mapping[str, Any]) -> Program:
+    def _program(self, names: Mapping[str, Any], variables: list[tuple[Mapping[str, Any], str]]) -> Program:
         arguments = [*self._given, *self._found, *self._drawn]
         memory = [*self._tensors, *self._arrays]
         steady = [leaf for leaf, i in self._given.items() if isinstance(self.call[i], Value)]
         steady += [leaf for leaf, x in self._tensors.items() if not x._exposed]
         steady += [leaf for leaf, find in self._arrays.items() if not find().flags.writeable]
-        labels = self._labels([*arguments, *memory], names)
+        labels = self._labels([*arguments, *memory], names, [(name, where[name]) for where, name in variables])
         return Program(_title(self._function), arguments, memory, self.results, self._updates, steady, labels)
 
-    def _labels(self, inputs: list[Value], names: Mapping[str, Any]) -> dict[Value, str]:
+    def _labels(
+        self, inputs: list[Value], names: Mapping[str, Any], variables: list[tuple[str, Any]]
+    ) -> dict[Value, str]:
         """Return what values are called: by the user's variables, and derivatives by what they are derivatives of."""
         if not self.results and not self._updates:
             return {}
         known: dict[str, Any] = {}
         by_array = {id(x._data): leaf for x, leaf in self._tracing.leaves.items()}
-        variables = [(name, where[name]) for where, name in names_read(self._function)]
         for name, thing in (*names.items(), *variables):
             leaf = self._tracing.leaves.get(thing) if isinstance(thing, Value) else by_array.get(id(thing))
             if leaf is not None:
@@ -235,16 +293,12 @@ class Capture:
                 labels[new] = f"new_{labels[old]}"
         return labels
 
-    def _variables(self) -> list[tuple[int, Callable[[], Any], Any]]:
-        """Return what must hold of the variables that the function reads: that they are what they were."""
-        known: dict[int, tuple[Mapping[str, Any], list[str]]] = {}
-        for where, name in names_read(self._function):
+    def _refuse_passed(self, variables: list[tuple[Mapping[str, Any], str]]) -> None:
+        """Raise an error if an argument is also read as a variable: at the next call these may be different things."""
+        for where, name in variables:
             thing = where[name]
             if isinstance(thing, Value | np.ndarray) and any(thing is x for x in self.call):
                 raise CaptureError(f"{name} is passed to {_title(self._function)}, which reads it as a variable too")
-            if isinstance(thing, int | float | str | bool | None | Value | np.ndarray):
-                known.setdefault(id(where), (where, []))[1].append(name)
-        return [(0, _unchanged(where, names), True) for where, names in known.values()]
 
     # --- its first run
 
@@ -262,8 +316,11 @@ class Capture:
 
     def returned(self, results: list[Array]) -> Any:
         """Return what the function returns, given the program's results, which from now on belong to the receiver."""
-        for x, i in self.gradients:
-            x._grad = None if i is None else constant(results[i])
+        for owner, i in self.gradients:
+            x = self.call[owner] if isinstance(owner, int) else owner
+            x._grad = None if i is None else constant(self._own(i, results))
+        if isinstance(self.result, Result) and self.result.kind == "result" and not self.changed_arguments:
+            return constant(self._own(self.result.what, results))
         for i, j in self.changed_arguments:
             x = self.call[i]
             if isinstance(x, Tensor):
@@ -271,12 +328,29 @@ class Capture:
                 x._changed = clock()
         return rebuilt(self.result, lambda x: self._found_part(x, results))
 
+    def _own(self, i: int, results: list[Any]) -> Any:
+        """Return a result that belongs to the receiver alone."""
+        return results[i].copy() if self._shared[i] else results[i]
+
     def _found_part(self, part: Result, results: list[Array]) -> Any:
         if part.kind == "result":
-            return constant(results[part.what])
+            return constant(self._own(part.what, results))
+        if part.kind == "constant":
+            return constant(part.what.copy())
         if part.kind == "argument":
             return self.call[part.what]
         return part.what() if part.kind == "number" else part.what
+
+
+def _part(capture: Capture, i: int) -> Callable[[], Any]:
+    return lambda: capture.call[i]
+
+
+def _settings(objects: list[Any]) -> list[tuple[Mapping[str, Any], str]]:
+    """Return where the tensors and numbers are that objects hold, and their names."""
+    return [
+        (vars(x), name) for x in dict.fromkeys(objects) for name, y in vars(x).items() if isinstance(y, Value | float)
+    ]
 
 
 def _title(function: Callable[..., Any]) -> str:
@@ -285,27 +359,3 @@ def _title(function: Callable[..., Any]) -> str:
 
 def _same(array: Array) -> Callable[[], Array]:
     return lambda: array
-
-
-def _unchanged(where: Mapping[str, Any], names: list[str]) -> Callable[[], bool]:
-    """Return the question whether variables are what they are now: the same objects, or equal numbers."""
-    before = [where[name] for name in names]
-    find, keys = where.lookup(names) if isinstance(where, Cells) else (where.get, names)
-
-    def ask() -> bool:
-        now = list(map(find, keys))
-        return all(map(operator.is_, now, before)) or all(map(_is_same, now, before))
-
-    return ask
-
-
-def _is_same(now: Any, before: Any) -> bool:
-    return now is before or (type(now) is type(before) and not isinstance(now, Value | np.ndarray) and now == before)
-
-
-def _randomness(function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
-    """Return the state of all random generators that a function can be seen to have at hand."""
-    things = [*arguments, *(where[name] for where, name in names_read(function))]
-    things += [x for thing in things if hasattr(thing, "named_generators") for _, x in thing.named_generators()]
-    states = [repr(x.bit_generator.state) for x in things if isinstance(x, np.random.Generator)]
-    return [*states, repr(np.random.get_state(legacy=False)), random.getstate()]  # noqa: NPY002

@@ -19,7 +19,7 @@ from tinygrad_bc.compiler.passes import TARGETS, build
 from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.compiler.runtime import Built, Runner
 from tinygrad_bc.errors import ArgumentError, CaptureError, CompilerError, CompilerWarning
-from tinygrad_bc.primitive import mode
+from tinygrad_bc.primitive import OFF, mode
 from tinygrad_bc.record import Value, captures, tracer
 
 __all__ = ["Compiled", "compile"]
@@ -109,14 +109,30 @@ class Compiled:
         return self if instance is None else types.MethodType(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the function, or the program made of it."""
+        """Run the function, or the program made of it, as often as `steps` said."""
+        return self.loop(self._steps, *args, **kwargs)
+
+    def loop(self, steps: int, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the function, or the program made of it, so many times in a loop inside; return the last result.
+
+        Parameters
+        ----------
+        steps : int
+        *args, **kwargs
+            What the function is called with, every time.
+        """
         if captures and tracer.get() is not None:  # part of a function that is being captured itself
-            return self._fn(*args, **kwargs)
-        flat = not any(isinstance(x, dict | list | tuple) for x in (*args, *kwargs.values()))
-        call = [*args, *kwargs.values()] if flat else list(parts((args, kwargs)))
-        structure = (len(args), *kwargs) if flat else repr(rebuilt((args, kwargs), lambda _: ...))
-        key = (structure, mode.get(), *map(_kind, call))
-        steps, result = self._steps, None
+            return [self._fn(*args, **kwargs) for _ in range(steps)][-1]
+        call: list[Any] = [*args, *kwargs.values()]
+        structure: Any = (len(args), *kwargs)
+        for x in call:
+            if isinstance(x, dict | list | tuple):
+                call, structure = list(parts((args, kwargs))), repr(rebuilt((args, kwargs), lambda _: ...))
+                break
+        key = (structure, mode.get() is OFF, *map(_kind, call))
+        if len(set(map(id, call))) < len(call):
+            key = (*key, *_repeated(call))
+        result = None
         with self._lock:
             while steps:
                 done, result = self._run(key, call, steps)
@@ -184,6 +200,12 @@ def _built(program: Program, target: str, simplify: bool) -> Built:
             raise
         warnings.warn(f"{error}\n{program.name} runs as NumPy instead", CompilerWarning, stacklevel=5)
         return build(program, "numpy", simplify)
+
+
+def _repeated(call: list[Any]) -> list[int]:
+    """Return where each tensor is passed first: one in two places is recorded once, two are two leaves."""
+    first: dict[int, int] = {}
+    return [first.setdefault(id(x), i) for i, x in enumerate(call) if isinstance(x, Value)]
 
 
 def _kind(x: Any) -> Any:

@@ -96,6 +96,30 @@ class Program:
         needed.update(graph.outputs)
         return [value for value in graph if graph.node(value) is not None and value not in varies and value in needed]
 
+    def passes(self) -> dict[str, Program]:
+        """Return the program as it was captured and after each pass that every target begins with, by their names."""
+        from tinygrad_bc.compiler import passes
+
+        return passes.stages(self)
+
+    def source(self, target: str = "numpy", simplify: bool = True) -> str:
+        """Return the program as it runs on a target: a module of NumPy, or a file of C.
+
+        Parameters
+        ----------
+        target : {"numpy", "c"}
+        simplify : bool
+            As for `compile`.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such target.
+        """
+        from tinygrad_bc.compiler import passes
+
+        return passes.build(self, target, simplify).source
+
     def label(self, value: Value) -> str:
         """Return what a value is called; an input need not be part of the graph."""
         return self.graph.label(value) if value in self.graph else value.name or "unused"

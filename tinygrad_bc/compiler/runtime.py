@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_bc.compiler.calls import array_of
 from tinygrad_bc.compiler.capture import Capture
+from tinygrad_bc.compiler.conditions import Conditions
 from tinygrad_bc.record import Array, Value, clock
 
 __all__ = ["Bound", "Built", "Runner"]
@@ -56,11 +57,13 @@ class Runner:
         self.capture, self.built = capture, built
         program, steady, updates = capture.program, capture.program.steady, capture.program.updates
         self._schedule = _schedule(capture)
+        self._one_by_one = capture.carries_gradients or bool(capture.draws)
+        self._varies = bool(capture.acts)  # or every step of a loop is the same to Python
         self._updated = [x for x, leaf in zip(capture.tensors, program.memory) if leaf in updates]
         self._steady = [x for x, leaf in zip(capture.tensors, program.memory) if leaf in steady]
         self._steady_given = [i for i, leaf in zip(capture.given, program.arguments) if leaf in steady]
-        self._first_number = len(capture.given)
-        self._state: list[Any] | None = None  # what the steady inputs were when `prepare` ran
+        self._required = [(x, x._requires_grad, x.hooks) for x in capture.tensors]
+        self._seen: list[tuple[Value, int]] | None = None  # steady tensors, and when they had changed last
         self._bind()
 
     def run(self, call: list[Any], steps: int) -> tuple[int, Any]:
@@ -80,10 +83,11 @@ class Runner:
         """
         capture = self.capture
         capture.call = call
-        for x, had_none in capture.had_no_gradient:
-            if (x._grad is None) is not had_none:
+        if not self._same():
+            if not self._holds():
                 return 0, None
-        rows, undo = self._python(1 if capture.draws else steps)
+            self._bind()
+        rows, undo = self._python(1 if self._one_by_one else steps)
         if not rows:
             return 0, None
         try:
@@ -94,44 +98,64 @@ class Runner:
             raise
         return len(rows), capture.returned(results)
 
+    def _holds(self) -> bool:
+        """Return whether what was captured is still true, wherever the memory is now."""
+        capture = self.capture
+        return (
+            capture.variables.same()
+            and all((x._grad is None) is none for x, none in capture.had_no_gradient)
+            and all(x._requires_grad is required and x.hooks is hooks for x, required, hooks in self._required)
+            and all(find() is not None for find in capture.arrays)
+        )
+
     def _python(self, steps: int) -> tuple[list[list[Any]], list[Callable[[], Any]]]:
         """Do Python's part of so many steps, until a fact does not hold; return the numbers of each step."""
         rows: list[list[Any]] = []
         undo: list[Callable[[], Any]] = []
-        for _ in range(steps):
-            before = len(undo)
-            numbers: list[Any] = []
-            for kind, function, other in self._schedule:
-                if kind is FACT:
-                    if function() != other:
-                        for act in reversed(undo[before:]):
-                            act()
-                        return rows, undo[:before]
-                elif kind is NUMBER:
-                    numbers.append(function())
-                else:
-                    function()
-                    undo.append(other)
+        for _ in range(steps if self._varies else 1):
+            before, numbers, holds = len(undo), [], False
+            try:
+                holds = self._step_of_python(numbers, undo)
+            except Exception:
+                if not rows:  # or it is raised again after those steps
+                    raise
+            finally:
+                if not holds:
+                    for act in reversed(undo[before:]):
+                        act()
+            if not holds:
+                return rows, undo[:before]
             rows.append(numbers)
-            if not undo:  # nothing was done that could make the next step another one
-                return rows * steps, undo
-        return rows, undo
+        return (rows, undo) if self._varies else (rows * steps, undo)
+
+    def _step_of_python(self, numbers: list[Any], undo: list[Callable[[], Any]]) -> bool:
+        """Add the numbers of one step, and what takes its acts back; return whether the facts hold."""
+        for kind, function, other in self._schedule:
+            if kind == FACT:
+                if function() != other:
+                    return False
+            elif kind == NUMBER:
+                numbers.append(function())
+            else:
+                function()
+                undo.append(other)
+        return True
 
     def _program(self, call: list[Any], rows: list[list[Any]]) -> list[Any]:
         """Run the program with the numbers of each step; return copies of the last results."""
         capture = self.capture
-        if not self._is_bound():
-            self._bind()
         for source, home, _ in self._mirrored:
             np.copyto(home, _array(source))
-        draws = [find() for find in capture.draws]
-        arguments = [*(_contiguous(call[i]) for i in capture.given), *rows[0], *(draws[i] for i in capture.draws_used)]
+        arguments = [_contiguous(call[i]) for i in capture.given] + rows[0]
+        if capture.draws:
+            draws = [find() for find in capture.draws]
+            arguments += [draws[i] for i in capture.draws_used]
         if self._is_stale(call):
             self._bound.prepare(*arguments)
         if len(rows) == 1:
             results = self._bound.step(*arguments)
         else:
-            varying = {self._first_number + i: np.array(column) for i, column in enumerate(zip(*rows))}
+            varying = {len(capture.given) + i: np.array(column) for i, column in enumerate(zip(*rows))}
             results = self._bound.loop(len(rows), varying, *arguments)
         now = clock()
         for x in self._updated:
@@ -139,15 +163,18 @@ class Runner:
         for source, home, updated in self._mirrored:
             if updated:
                 np.copyto(_array(source), home)
-        return [x.copy() for x in results]
+        return [x.copy() if x.ndim else x[()] for x in results]
 
     def _is_stale(self, call: list[Any]) -> bool:
         """Return whether a steady input may have changed since the last time that this was asked."""
-        steady = [*self._steady, *(call[i] for i in self._steady_given)]
-        state = [x._changed for x in steady] + [id(x) for x in steady]
-        if state == self._state:
-            return any(x._exposed for x in steady)  # somebody may have written into it, unseen
-        self._state = state
+        steady = [*self._steady, *(call[i] for i in self._steady_given)] if self._steady_given else self._steady
+        if self._seen is not None:
+            for x, (before, changed) in zip(steady, self._seen):
+                if x is not before or x._changed != changed or x._exposed:  # then it may be written into unseen
+                    break
+            else:
+                return False
+        self._seen = [(x, x._changed) for x in steady]
         return True
 
     # --- memory
@@ -163,25 +190,32 @@ class Runner:
             for source, old, new, leaf in zip(sources, now, homes, capture.program.memory, strict=True)
             if new is not old and not _moved(source, new)
         ]
-        self._homes = [(x, x._data, x._requires_grad) for x in capture.tensors]
-        self._found = [(find, find()) for find in capture.arrays]
         self._bound = self.built.bind(homes)
-        self._state = None
+        self._seen = None
+        self._same = self._conditions().compiled()
 
-    def _is_bound(self) -> bool:
-        """Return whether all memory is where it was."""
-        for x, array, requires_grad in self._homes:
-            if x._data is not array or x._requires_grad is not requires_grad:
-                return False
-        return all(find() is array for find, array in self._found)
+    def _conditions(self) -> Conditions:
+        """Return what must hold for this binding to be used again as it is."""
+        conditions = Conditions()
+        for x, required, hooks in self._required:
+            conditions.add(f"{{0}}._data is {{1}} and {{0}}._requires_grad is {required}", x, x._data)
+            if required:
+                conditions.add("{0}.hooks is {1}", x, hooks)
+        for find in self.capture.arrays:
+            conditions.add("{0}() is {1}", find, find())
+        for x, none in self.capture.had_no_gradient:
+            conditions.add("{0}._grad is None" if none else "{0}._grad is not None", x)
+        self.capture.variables.add_to(conditions)
+        return conditions
 
 
-FACT, NUMBER, ACT = "a fact", "b number", "c act"  # in this order, where they come at the same time
+FACT, NUMBER, ACT = range(3)  # in this order, where they come at the same time
 
 
 def _schedule(capture: Capture) -> list[tuple[int, Callable[[], Any], Any]]:
     """Return what Python does in a step, in its order: facts to check, numbers to find, acts to do."""
-    entries = [(position, FACT, find, answer) for position, find, answer in capture.facts]
+    entries: list[tuple[int, int, Callable[[], Any], Any]] = []
+    entries += [(position, FACT, find, answer) for position, find, answer in capture.facts]
     entries += [(position, NUMBER, find, None) for position, find in capture.numbers]
     entries += [(position, ACT, do, undo) for position, (do, undo) in enumerate(capture.acts)]
     return [(kind, function, other) for _, kind, function, other in sorted(entries, key=operator.itemgetter(0, 1))]
@@ -202,5 +236,16 @@ def _moved(source: Any, home: Array) -> bool:
     """Let a tensor have its memory elsewhere, unless somebody has had it in hand; return whether that is so."""
     if not isinstance(source, Value) or source._exposed:
         return False
-    source._data = home
+    source._data = np.asarray(_Part(home))
     return True
+
+
+class _Part:
+    """A part of an array that NumPy does not take for a view of it.
+
+    A tensor that has a part of an array to itself shares it with no other tensor, and may be updated in place.
+    """
+
+    def __init__(self, part: Array) -> None:
+        self.__array_interface__ = part.__array_interface__
+        self.part = part  # whose memory must live as long

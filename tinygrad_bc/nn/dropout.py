@@ -51,7 +51,7 @@ class Dropout(Module):
         x = _floating(shaped(x))
         if not self.training or self.p == 0:
             return x
-        kept = draw(lambda: self.generator.random(x.shape)) >= self.p
+        kept = draw(lambda: self.generator.random(x.shape), self.generator) >= self.p
         mask: Any = ops.astype(kept / (1 - self.p) if self.p < 1 else kept, x.dtype)
         mask = mask if isinstance(mask, Value) else constant(mask)
         return x * mask.named("mask")

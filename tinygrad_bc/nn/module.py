@@ -91,6 +91,7 @@ class Module:
         """Run `forward`. Pictures draw what it records as one box, with the name of the attribute or class."""
         if captures and (tracing := tracer.get()) is not None:
             tracing.ask(lambda: self.training)
+            tracing.objects.append(self)
         with scope(self._scope_name or type(self).__name__):
             return self.forward(*args, **kwargs)
 

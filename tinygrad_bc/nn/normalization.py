@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,17 +99,25 @@ class BatchNorm1d(Module):
             raise ShapeError(
                 f"{self}: the input is {self.input_shape} with C = {self.num_features} channels, and it is {x.shape}"
             )
+        tracing = tracer.get()
+        if tracing is not None:
+            return self._captured(x, tracing)
         if not (self.training and self.track_running_stats):
             return self._normalised(x, self.momentum or 0.0)
-        if (tracing := tracer.get()) is not None:
-            return self._captured(x, tracing)
         batches = int(self.num_batches_tracked) + 1  # type: ignore[arg-type]
         y = self._normalised(x, 1 / batches if self.momentum is None else self.momentum)
         self.num_batches_tracked[...] = batches  # type: ignore[index]  # now that nothing was refused
         return y
 
     def _captured(self, x: Any, tracing: Tracer) -> Any:
-        """Do a step of training while a function is captured: the batches are counted at every call."""
+        """Do the same while a function is captured: the statistics are read, and the batches counted, at every call."""
+        if self.running_mean is None:
+            return self._normalised(x, 0.0)
+        if not self.training:
+            mean, var = (
+                tracing.cell(partial(getattr, self, name), name).value for name in ("running_mean", "running_var")
+            )
+            return ops.batch_norm(x, mean, var, self.weight, self.bias, False, 0.0, self.eps)
         tracing.ask(lambda: (id(self.running_mean), id(self.running_var)))
         tracing.act(lambda: self._count(1), lambda: self._count(-1))
         share = tracing.live(lambda: 1 / int(self.num_batches_tracked), "share")  # type: ignore[arg-type]

@@ -112,7 +112,10 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def _with_gradients(parameters: Any) -> list[Tensor]:
-    return [p for p in as_values(parameters, "parameters") if p._grad is not None]
+    owners = as_values(parameters, "parameters")
+    if (tracing := tracer.get()) is not None:
+        return [p for p in owners if tracing.gradient_of(p) is not None]
+    return [p for p in owners if p._grad is not None]
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:

@@ -7,7 +7,6 @@ subclass says what it remembers per element (`_memory`) and how one step changes
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -15,9 +14,9 @@ import numpy as np
 
 from tinygrad_bc.autograd import enable_grad, no_grad
 from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, ShapeError
-from tinygrad_bc.record import Array, Value, clock, tracer
+from tinygrad_bc.record import Array, clock, tracer
 from tinygrad_bc.tensor import Tensor
-from tinygrad_bc.tracing import Cell, Tracer
+from tinygrad_bc.tracing import Cell, Live, Tracer
 
 __all__ = ["Optimizer", "checked_parameters", "title"]
 
@@ -63,6 +62,7 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, State] = {}
+        self._scheduled: set[str] = set()  # the options, besides lr, that a schedule sets at every step
         for group in self._as_groups(params):
             self.add_param_group(group)
 
@@ -160,43 +160,99 @@ class Optimizer:
 
     def _captured_step(self, tracing: Tracer) -> None:
         """Record the step while a function is captured: the same rules, applied to what stands for the arrays."""
-        states: list[State] = []
-        for group in self.param_groups:
-            found = list(self._captured_gradients(tracing, group))
+        tracing.ask(lambda: [len(group["params"]) for group in self.param_groups])
+        known = {parameter: set(state) for parameter, state in self.state.items()}
+        tracing.undo.append(lambda: self._forget_all_but(known))
+        stepping: list[Tensor] = []
+        for number, group in enumerate(self.param_groups):
+            gradients = {parameter: tracing.gradient_of(parameter) for parameter in group["params"]}
+            found = {parameter: g for parameter, g in gradients.items() if g is not None}
             if not found:
                 continue
-            new = [self._state_of(parameter, parameter._own_memory(), group) for parameter, _ in found]
-            first, others = new[0], new[1:]
-            behind = _steps_behind(first, others)()
-            tracing.ask(_steps_behind(first, others))
-            counts = {n: tracing.live(_counter(first, n + 1), "step") for n in {0, *behind}}
-            options = _live_options(group, tracing)
-            for (parameter, gradient), state, n in zip(found, new, [0, *behind]):
+            for parameter in found:
+                self._state_of(parameter, parameter._own_memory(), group)
+            options = self._live_options(number, tracing)
+            counts = self._live_counts(list(found), tracing)
+            for parameter, gradient in found.items():
                 memory = {
-                    name: tracing.cell(_finder(state, name), _joined(name, parameter)) for name in self._memory(group)
+                    name: tracing.cell(self._memory_finder(parameter, name), _joined(name, parameter))
+                    for name in self._memory(group)
                 }
-                x = Cell(tracing.now(parameter), tracing)
+                x, g = Cell(tracing.now(parameter), tracing), Cell(gradient, tracing)
                 with no_grad():
-                    self._update_block(x, Cell(gradient, tracing), {**memory, "step": counts[n]}, options)  # type: ignore[arg-type]
+                    self._update_block(x, g, {**memory, "step": counts[parameter]}, options)  # type: ignore[arg-type]
                 tracing.update(parameter, x.value)
-            states += new
-        tracing.act(lambda: _count(states, 1), lambda: _count(states, -1))
+            stepping += found
+        if not stepping:
+            raise self._no_gradient()
+        tracing.act(lambda: self._count(stepping, 1), lambda: self._count(stepping, -1))
 
-    def _captured_gradients(self, tracing: Tracer, group: Group) -> Iterator[tuple[Tensor, Value]]:
-        tracing.ask(lambda: len(group["params"]))
-        for parameter in group["params"]:
-            gradient = tracing.gradient_of(parameter)
-            if gradient is not None:
-                yield parameter, gradient
+    def _live_options(self, number: int, tracing: Tracer) -> Group:
+        """Return a group's options, those that schedules set found anew at every call. If others change: anew."""
+        options = {name: x for name, x in self.param_groups[number].items() if name not in ("params", "lr")}
+        fixed = [name for name in options if name not in self._scheduled]
+        tracing.ask(lambda: [self.param_groups[number].get(name) for name in fixed])
+        for name in self._scheduled:
+            options[name] = self._live_option(number, name, tracing)
+        return {**options, "lr": tracing.live(lambda: self._rate(number), "lr")}
+
+    def _live_option(self, number: int, name: str, tracing: Tracer) -> Any:
+        def found(i: int) -> Live:
+            return tracing.live(lambda: self.param_groups[number][name][i], name)
+
+        option = self.param_groups[number][name]
+        if isinstance(option, tuple):
+            return tuple(map(found, range(len(option))))
+        return tracing.live(lambda: self.param_groups[number][name], name)
+
+    def _live_counts(self, parameters: list[Tensor], tracing: Tracer) -> dict[Tensor, Live]:
+        """Return the number of each parameter's step; those that are as far as the first share theirs."""
+        first = parameters[0]
+        behind = tracing.ask(lambda: self._steps_behind(parameters))
+        shared = {n: tracing.live(lambda n=n: self.state[first]["step"] + n + 1, "step") for n in set(behind)}  # type: ignore[misc]
+        return {parameter: shared[n] for parameter, n in zip(parameters, behind)}
+
+    def _steps_behind(self, parameters: list[Tensor]) -> list[int] | None:
+        """Return by how many steps each parameter differs from the first; None if nothing is remembered of one."""
+        states = [self.state.get(parameter) for parameter in parameters]
+        if any(state is None for state in states):
+            return None
+        first = states[0]["step"]  # type: ignore[index]
+        return [state["step"] - first for state in states]  # type: ignore[index]
+
+    def _memory_finder(self, parameter: Tensor, name: str) -> Callable[[], Array]:
+        return lambda: self.state.get(parameter, {}).get(name)  # type: ignore[return-value]  # None: no longer there
+
+    def _count(self, parameters: Iterable[Tensor], steps: int) -> None:
+        for parameter in parameters:
+            self.state[parameter]["step"] += steps
+
+    def _forget_all_but(self, known: Mapping[Tensor, set[str]]) -> None:
+        """Remember nothing but what is named."""
+        for parameter, state in list(self.state.items()):
+            for name in state.keys() - known.get(parameter, set()):
+                del state[name]
+            if parameter not in known:
+                del self.state[parameter]
+
+    def _rate(self, number: int) -> float:
+        """Return the learning rate of a group, checked: options may be set by hand, and this is the one that is."""
+        lr: float = self.param_groups[number]["lr"]
+        if not 0 <= lr < math.inf:
+            raise ArgumentError(f"the learning rate of group {number} must be finite and not negative: {lr}")
+        return lr
+
+    def _no_gradient(self) -> GradientError:
+        return GradientError(
+            f"{type(self).__name__}.step(): no parameter has a gradient. Call loss.backward() before, and "
+            "zero_grad() not in between; tg.grad returns gradients and stores none"
+        )
 
     def _parameters_with_gradients(self) -> Iterator[tuple[Group, Tensor, Array, Array]]:
         """Iterate over what is to be updated, checked: its group, the parameter, its memory, its gradient."""
         none = True
         for number, group in enumerate(self.param_groups):
-            if not 0 <= group["lr"] < math.inf:  # options may be set by hand; this is the one that is
-                raise ArgumentError(
-                    f"the learning rate of group {number} must be finite and not negative: {group['lr']}"
-                )
+            self._rate(number)
             for position, parameter in enumerate(group["params"]):
                 if parameter._grad is None:
                     continue
@@ -206,10 +262,7 @@ class Optimizer:
                 _require_finite(gradient, parameter, position)
                 yield group, parameter, data, gradient
         if none:
-            raise GradientError(
-                f"{type(self).__name__}.step(): no parameter has a gradient. Call loss.backward() before, and "
-                "zero_grad() not in between; tg.grad returns gradients and stores none"
-            )
+            raise self._no_gradient()
 
     def _state_of(self, parameter: Tensor, data: Array, group: Group) -> State:
         """Return what is remembered of a parameter; at its first step, what it starts with."""
@@ -313,33 +366,8 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _finder(where: Mapping[str, Any], key: str) -> Callable[[], Any]:
-    return lambda: where[key]
-
-
-def _counter(state: State, more: int) -> Callable[[], int]:
-    return lambda: state["step"] + more
-
-
-def _steps_behind(first: State, others: list[State]) -> Callable[[], list[int]]:
-    return lambda: [state["step"] - first["step"] for state in others]
-
-
 def _joined(name: str, parameter: Tensor) -> str:
     return f"{name}_{parameter.name}" if parameter.name else name
-
-
-def _count(states: Iterable[State], steps: int) -> None:
-    for state in states:
-        state["step"] += steps
-
-
-def _live_options(group: Group, tracing: Tracer) -> Group:
-    """Return options with a learning rate that is found anew at every call. Where others change, capture again."""
-    options = {name: option for name, option in group.items() if name not in ("params", "lr")}
-    find = operator.itemgetter(*options)
-    tracing.ask(lambda: find(group))
-    return {**options, "lr": tracing.live(_finder(group, "lr"), "lr")}
 
 
 def title(parameter: Tensor, position: int | None = None) -> str:

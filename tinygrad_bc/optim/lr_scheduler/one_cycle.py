@@ -86,6 +86,7 @@ class OneCycleLR(LRScheduler):
         if cycle_momentum:
             require(self._momentum in groups[0], self, "cycle_momentum=True needs a momentum or betas", optimizer)
             require(0 <= base_momentum <= max_momentum < 1, self, "momenta: 0 ≤ base ≤ max < 1", max_momentum)
+            optimizer._scheduled.add(self._momentum)
         self.max_lrs, self.div_factor, self.final_div_factor = max_lrs, div_factor, final_div_factor
         self.base_momentum, self.max_momentum = base_momentum, max_momentum
         self.total_steps, self.cycle_momentum, self.three_phase = total_steps, cycle_momentum, three_phase

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_bc.errors import ArgumentError, MissingDependencyError
 from tinygrad_bc.optim.optimizer import Group, Optimizer
-from tinygrad_bc.record import tracer
+from tinygrad_bc.record import refuse_while_capturing, tracer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,6 +77,8 @@ class LRScheduler:
     def step(self) -> None:
         """Go on by one step: call it after ``optimizer.step()``."""
         if (tracing := tracer.get()) is not None:
+            groups = self.optimizer.param_groups
+            tracing.undo.append(functools.partial(_write_back, groups, [dict(group) for group in groups]))
             tracing.act(lambda: self._go(1), lambda: self._go(-1))
             return
         self._go(1)
@@ -86,6 +89,7 @@ class LRScheduler:
 
     def get_last_lr(self) -> list[float]:
         """Return the learning rate of each group at the present step."""
+        refuse_while_capturing("get_last_lr()", "Call it outside of the captured function")
         return self.lr_at(self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -115,6 +119,11 @@ class LRScheduler:
         if len(self.base_lrs) > 1:
             axes.legend()
         return figure
+
+
+def _write_back(groups: list[Group], before: list[Group]) -> None:
+    for group, options in zip(groups, before):
+        group.update(options)
 
 
 def groups_of(optimizer: Optimizer, schedule: object) -> list[Group]:
