@@ -411,7 +411,7 @@ class Live:
     def __bool__(self) -> bool:
         return bool(self._asked(bool))
 
-    def _refuse(self, *_: Any) -> Any:
+    def _refuse(self, *_: Any, **__: Any) -> Any:
         raise CaptureError(
             f"{self.name or 'a number'} that is passed to a captured function, or found anew at every call, was about "
             "to become a plain number, the same at every later call. Compute with it by + - * / ** and comparisons, or "

@@ -103,7 +103,12 @@ class Plan:
                 kept_for_steps = n >= self.first > self.position.get(x, n)
                 needed[self.root(x)] = math.inf if kept_for_steps else max(n, needed.get(self.root(x), n))
         needed.update((self.root(x), math.inf) for x in kept)
+        needed.update((value, math.inf) for value in self.joined if self._has_lasting_part(value))
         return needed
+
+    def _has_lasting_part(self, value: Value) -> bool:
+        """Return whether a part of a concatenation is written once, and not in every step."""
+        return any(self.position.get(x, -1) < self.first for x in self.by_value[value].values)
 
     def _leaf(self, leaf: Value) -> Place:
         storage = Storage(leaf._data.size, leaf.dtype, owner=leaf)
@@ -283,7 +288,7 @@ class Plan:
 
     def _buffer(self, n: int, value: Value, free: list[tuple[Storage, Value]]) -> Place:
         """Return a place in memory that is free from now on: of this shape, or large enough, or new."""
-        size, until = value._data.size, self.needed[value]
+        size, until = value._data.size, self.needed[self.root(value)]
         order = self.orders.get(value)
         idle = [(s, place) for s, place in free if s.free < n and s.array.dtype == value.dtype]
         alike = [s for s, x in idle if x.shape == value.shape and self.orders.get(x) == order]

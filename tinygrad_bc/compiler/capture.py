@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tinygrad_bc.compiler.calls import array_of, is_numbers, names_read, parts, place_of, put_back, rebuilt
-from tinygrad_bc.compiler.conditions import Variables
+from tinygrad_bc.compiler.conditions import Variables, is_same, kept
 from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.compiler.randomness import Randomness
 from tinygrad_bc.errors import CaptureError
@@ -111,7 +111,7 @@ class Capture:
 
     def _capture(self, args: Any, kwargs: Any, names: Mapping[str, Any], randomness: Randomness) -> None:
         tracing, taken = self._tracing, iter(self._stand_ins)
-        before = {place_of(*found): found[0][found[1]] for found in names_read(self._function, self.call)}
+        before = {place_of(where, name): kept(where[name]) for where, name in names_read(self._function, self.call)}
         result = self._run(*rebuilt((args, kwargs), lambda _: next(taken)))
         # What is returned is taken apart, so that its containers refer to nothing any more: see `_held`.
         self._returned, positions = list(parts(result)), itertools.count()
@@ -120,14 +120,21 @@ class Capture:
             tracing.refuse_other_requirement(x)
         self._refuse_assignments(before)
         self._refuse_other_draws(randomness)
-        x = before = None  # or what they refer to would count as referred to, in `_held`
+        written = {place for place, now in self._containers() if not is_same(now, before.get(place))}
+        del x, before  # or what they refer to would count as referred to, in `_held`
         self.acts, self.facts = tracing.acts, tracing.facts
         self.had_no_gradient = list(tracing.had_no_gradient.items())
         self._sort_out(result)
         variables = [*names_read(self._function, self.call), *_settings(tracing.objects)]
         self._refuse_passed(variables)
         self.program = self._program(names, variables)
-        self.variables = Variables(variables)
+        self.variables = Variables([found for found in variables if place_of(*found) not in written])
+
+    def _containers(self) -> Iterator[tuple[Any, Any]]:
+        """Iterate over the variables that hold several things, and these. What is written into tells of the writing."""
+        for where, name in names_read(self._function, self.call):
+            if isinstance(where[name], dict | list):
+                yield place_of(where, name), where[name]
 
     def _stand_in(self, i: int, x: Any) -> Any:
         if isinstance(x, Value):

@@ -157,10 +157,9 @@ class Compiled:
         """Run the function itself, and keep the program that is made of what it did."""
         names = self._signature.bind(*args, **kwargs).arguments
         capture = Capture(self._fn, args, kwargs, names)
+        built = _built(capture.program, self._target, self._simplify)
         result = capture.apply()
-        self._runners.setdefault(key, []).insert(
-            0, Runner(capture, _built(capture.program, self._target, self._simplify))
-        )
+        self._runners.setdefault(key, []).insert(0, Runner(capture, built))
         self._runners.move_to_end(key)
         while sum(map(len, self._runners.values())) > MOST_PROGRAMS:
             oldest = next(iter(self._runners.values()))

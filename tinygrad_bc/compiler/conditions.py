@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_bc.compiler.calls import Cells
 from tinygrad_bc.record import Value
 
-__all__ = ["Conditions", "Variables"]
+__all__ = ["Conditions", "Variables", "is_same", "kept"]
 
 PLAIN = int | float | str | bool | np.generic | None
 
@@ -44,17 +44,17 @@ class Variables:
     """
 
     def __init__(self, found: list[tuple[Mapping[str, Any], str]]) -> None:
-        self._found = [(where, name, _kept(where[name])) for where, name in found if _matters(where[name])]
+        self._found = [(where, name, kept(where[name])) for where, name in found if _matters(where[name])]
 
     def same(self) -> bool:
         """Return whether they are the same objects, or equal numbers."""
-        return all(_is_same(where.get(name), before) for where, name, before in self._found)
+        return all(is_same(where.get(name), before) for where, name, before in self._found)
 
     def add_to(self, conditions: Conditions) -> None:
         """Add that they are the objects that they are now."""
         for where, name, before in self._found:
             if isinstance(before, dict | list):
-                conditions.add(f"{{0}}({{1}}.get({name!r}), {{2}})", _is_same, where, before)
+                conditions.add(f"{{0}}({{1}}.get({name!r}), {{2}})", is_same, where, before)
             elif isinstance(where, Cells):
                 conditions.add("{0}.cell_contents is {1}", where.cell(name), where[name])
             else:
@@ -72,11 +72,13 @@ def _is_small(x: Any) -> bool:
     return all(isinstance(part, PLAIN) for part in (x.values() if isinstance(x, dict) else x))
 
 
-def _kept(x: Any) -> Any:
+def kept(x: Any) -> Any:
+    """Return a thing to be compared with later."""
     return x.copy() if isinstance(x, dict | list) else x  # which may be written into
 
 
-def _is_same(now: Any, before: Any) -> bool:
+def is_same(now: Any, before: Any) -> bool:
+    """Return whether a thing is the object that it was, or equal plain things."""
     if now is before:
         return True
     return type(now) is type(before) and not isinstance(now, Value | np.ndarray) and _matters(now) and now == before

@@ -113,7 +113,8 @@ class Runner:
         rows: list[list[Any]] = []
         undo: list[Callable[[], Any]] = []
         for _ in range(steps if self._varies else 1):
-            before, numbers, holds = len(undo), [], False
+            numbers: list[Any] = []
+            before, holds = len(undo), False
             try:
                 holds = self._step_of_python(numbers, undo)
             except Exception:
