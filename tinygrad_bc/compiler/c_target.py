@@ -66,8 +66,8 @@ class Built:
         self.library: Library = load(self.source, cdef, blas=self.written.uses_blas)
 
     def pack(self, memory: Sequence[Array]) -> list[Array]:
-        """Return the memory as it is: a C program takes any."""
-        return list(memory)
+        """Return the arrays row by row: as they are, or copies of those that are not."""
+        return [x if x.flags.c_contiguous else x.copy() for x in memory]
 
     def bind(self, memory: Sequence[Array]) -> Bound:
         """Return the program with the arrays of its memory, which it updates in place.

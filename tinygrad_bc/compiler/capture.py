@@ -229,9 +229,11 @@ class Capture:
         """
         references: dict[Value, tuple[int, int]] = {}
         for x in self._tracing.leaves:
-            data = x._data
-            references[x] = sys.getrefcount(x) - sum(x is y for y in self._returned), sys.getrefcount(data)
-            del data
+            data, base = x._data, getattr(x._data, "base", None)
+            of_memory = sys.getrefcount(base) if isinstance(base, np.ndarray) else 0 if base is None else sys.maxsize
+            of_data = max(sys.getrefcount(data), of_memory)
+            references[x] = sys.getrefcount(x) - sum(x is y for y in self._returned), of_data
+            del data, base
         probe = self._probe()
         assert probe is not None
         of_tensor, of_array = references.pop(probe)
@@ -240,7 +242,7 @@ class Capture:
             self._tracing.leaves[x]: _same(x._data)
             for x, (_, n) in references.items()
             if x not in passed and x not in held and isinstance(x._data, np.ndarray)
-            if n > of_array or x._data.base is not None
+            if n > of_array
         }
         return held, arrays
 
