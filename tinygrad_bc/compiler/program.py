@@ -67,7 +67,9 @@ class Program:
             For outputs, what takes their place; for values between, whose label it is to get.
         """
         graph = self.graph
-        labels = {new.get(value, value): graph.label(value) for value in graph if not graph.label(value).startswith("%")}
+        labels = {
+            new.get(value, value): graph.label(value) for value in graph if not graph.label(value).startswith("%")
+        }
         return Program(
             self.name,
             self.arguments,

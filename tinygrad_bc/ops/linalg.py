@@ -112,8 +112,9 @@ def _matmul_hint(a: Shape, b: Shape) -> str:
 def matmul(a: Any, b: Any) -> Any:
     """Matrix product, with vectors and batches as in `numpy.matmul`."""
     # np.dot is several times as fast as np.matmul where one of the lengths is 1.
-    matrices = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == b.ndim == 2
-    return np.dot(a, b) if matrices else np.matmul(a, b)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == 2 == b.ndim:
+        return np.dot(a, b)
+    return np.matmul(a, b)
 
 
 def _check_axes(*wanted: tuple[Any, int]) -> None:

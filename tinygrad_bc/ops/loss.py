@@ -256,11 +256,21 @@ def _probabilities(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
+def _are_shares(x: Any) -> bool:
+    """Return whether all numbers lie between 0 and 1; NaN does not."""
+    lowest, highest = np.minimum.reduce(x, axis=None, initial=1), np.maximum.reduce(x, axis=None, initial=0)
+    return bool(lowest >= 0 and highest <= 1)
+
+
+def _no_share(x: Any) -> str:
+    """Return the first number that does not lie between 0 and 1, and where it is."""
+    return first_of(~((x >= 0) & (x <= 1)), x)
+
+
 def _refuse_improbable(x: Any) -> None:
-    wrong = ~((x >= 0) & (x <= 1))  # NaN is wrong too
-    if np.any(wrong):
+    if not _are_shares(x):
         raise ArgumentError(
-            f"input holds {first_of(wrong, x)}, and probabilities lie between 0 and 1. For scores that are not "
+            f"input holds {_no_share(x)}, and probabilities lie between 0 and 1. For scores that are not "
             "probabilities yet, use binary_cross_entropy_with_logits"
         )
 
@@ -284,10 +294,9 @@ def _bce(x: Any, target: Any) -> Any:
 def _binary_target(y: Any) -> Any:
     """Return targets of two classes, refused if they are not 0, 1 or between."""
     numbers = numbers_of(y)
-    wrong = ~((numbers >= 0) & (numbers <= 1))
-    if np.any(wrong) and not getattr(y, "requires_grad", False):  # finite differences of a target may go beyond
+    if not _are_shares(numbers) and not getattr(y, "requires_grad", False):  # finite differences may go beyond
         raise ArgumentError(
-            f"target holds {first_of(wrong, numbers)}, and must be 0 or 1 or between, the probability of class 1. "
+            f"target holds {_no_share(numbers)}, and must be 0 or 1 or between, the probability of class 1. "
             "Classes with other numbers are made so by a comparison, (target == 4) for class 4"
         )
     return y

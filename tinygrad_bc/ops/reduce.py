@@ -165,7 +165,7 @@ def mean(x: Any, *, axis: Any = None, keepdims: Any = False, dtype: Any = None) 
     x = np.asarray(x)
     if dtype is not None and np.dtype(dtype).kind != "f":
         raise DTypeError(f"dtype={np.dtype(dtype)}: a mean is not an integer. Leave it out, or name a float type")
-    if x.dtype == np.float16 and x.size:
+    if x.dtype.char == "e" and x.size:
         return np.mean(x, axis=_over(axis, x.ndim), keepdims=keepdims, dtype=dtype)  # which adds up in float32
     # A third of the time of np.mean, which gets here too, by way of several Python functions.
     try:

@@ -146,7 +146,9 @@ class Optimizer:
         ready = list(self._parameters_with_gradients())
         now = clock()
         for group, parameter, data, gradient in ready:
-            state = self.state.setdefault(parameter, {"step": 0})
+            state = self.state.get(parameter)
+            if state is None:
+                state = self.state[parameter] = {"step": 0}
             for name, start in self._memory(group).items():
                 if name not in state:
                     state[name] = np.full(data.shape, start, data.dtype)
@@ -169,8 +171,11 @@ class Optimizer:
                     continue
                 none = False
                 data = parameter._own_memory()
-                gradient = parameter._grad._array.astype(data.dtype, copy=False)  # it may have been put there by hand
-                _require_finite(gradient, parameter, position)
+                gradient = parameter._grad._array
+                if gradient.dtype is not data.dtype:  # it may have been put there by hand
+                    gradient = gradient.astype(data.dtype, copy=False)
+                if not math.isfinite(np.vdot(gradient, gradient)):  # which is quicker than to look at every element
+                    _require_finite(gradient, parameter, position)
                 yield group, parameter, data, gradient
         if none:
             raise GradientError(
