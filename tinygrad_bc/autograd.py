@@ -313,7 +313,7 @@ def _pull_back(
                 if x._changed > tick:
                     raise changed_since([x], node)
                 data = x._data
-                if x._exposed or (data.base is not None and _owner(x)._exposed):
+                if x._exposed or (x.node is not None and data.base is not None and _owner(x)._exposed):
                     exposed = True
                 arguments.append(x if symbolic else data)
             else:

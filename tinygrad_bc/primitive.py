@@ -477,10 +477,17 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
         anomaly.inspect_result(op, inputs, data)
     if recording is OFF or not (requires_grad or recording is CAPTURE):
         return _result_class(data, False, None)
+    scope = _current_scope()
     # The user's line is two calls up, unless the operation was called from inside this package.
     frame = _getframe(2)
-    if frame.f_code.co_filename in PACKAGE_FILES:
+    code = frame.f_code
+    if code.co_filename not in PACKAGE_FILES:
+        instruction = frame.f_lasti
+    elif scope is not None and scope.called_at is not None:
+        code, instruction = scope.called_at
+    else:
         frame = user_frame(3)
+        code, instruction = frame.f_code, frame.f_lasti
     # Both are filled in here: two calls of constructors would take as long as all of the above.
     node = _new(Node)
     node.op = op
@@ -488,9 +495,9 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
     node.params = params
     node.tick = clock()
     node.spent = False
-    node.scope = _current_scope()
-    node._code = frame.f_code
-    node._instruction = frame.f_lasti
+    node.scope = scope
+    node._code = code
+    node._instruction = instruction
     result = _new(_result_class)
     result._data = data
     result._requires_grad = requires_grad and op.differentiable

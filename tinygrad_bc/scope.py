@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ContextDecorator
 from contextvars import ContextVar
+from types import CodeType
 
 from tinygrad_bc.errors import ArgumentError
 
@@ -18,13 +19,17 @@ class Scope:
     name : str
     parent : Scope or None
         The block around it.
+    called_at : (code, int) or None
+        Of a layer of this package: the instruction of the user's code that called it, or the layer around it. All
+        that is recorded inside comes from there.
     """
 
-    __slots__ = ("name", "parent")
+    __slots__ = ("called_at", "name", "parent")
 
-    def __init__(self, name: str, parent: Scope | None) -> None:
+    def __init__(self, name: str, parent: Scope | None, called_at: tuple[CodeType, int] | None = None) -> None:
         self.name = name
         self.parent = parent
+        self.called_at = called_at
 
     @property
     def path(self) -> tuple[Scope, ...]:

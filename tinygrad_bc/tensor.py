@@ -89,7 +89,8 @@ class Tensor(Value):
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return len(self.shape)
+        ndim: int = self._data.ndim
+        return ndim
 
     @property
     def requires_grad(self) -> bool:

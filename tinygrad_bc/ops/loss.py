@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from tinygrad_bc.ops.index import HERE, Key, _put, getitem
 from tinygrad_bc.ops.reduce import log_softmax, mean, sum
 from tinygrad_bc.ops.shape import reshape
 from tinygrad_bc.primitive import ErrorSample, Sample, composite, primitive
+from tinygrad_bc.record import Value
 
 # --- what losses have in common ------------------------------------------------------------------
 
@@ -49,10 +50,8 @@ def _written(method: str, shape: Shape) -> str:
     return f"{method}({', '.join(map(str, shape))})"
 
 
-def _check_same_shape(x: Shape, y: Shape, target: str) -> None:
+def _refuse_shapes(x: Shape, y: Shape, target: str) -> NoReturn:
     """Refuse targets that are not there for each prediction, and say what NumPy would have made of them."""
-    if x == y:
-        return
     reason = f"input {x} and target {y} must have the same shape, one target for each prediction."
     if math.prod(x) == math.prod(y):
         reason += f" Did you mean {target}.{_written('reshape', x)}, or input.{_written('reshape', y)}?"
@@ -81,7 +80,8 @@ def _prediction(x: Any) -> Any:
 def _pair(input: Any, target: Any) -> tuple[Any, Any]:
     """Return predictions, and targets that are floating-point numbers of the same shape."""
     y = shaped(target)
-    _check_same_shape(input.shape, y.shape, "target.to_numpy()" if hasattr(target, "to_numpy") else "target")
+    if input.shape != y.shape:
+        _refuse_shapes(input.shape, y.shape, "target.to_numpy()" if hasattr(target, "to_numpy") else "target")
     return input, y if y.dtype.kind == "f" else astype(y, input.dtype)
 
 
@@ -91,7 +91,7 @@ def _warn(text: str) -> None:
 
 def _warn_if_made_by(op: str, input: Any, expected: str, instead: str) -> None:
     """Warn if the record says that `input` is not what this loss expects."""
-    node = getattr(input, "node", None)
+    node = input.node if isinstance(input, Value) else None
     if node is not None and node.op.name == op:
         _warn(
             f"input was made by {op}, at\n  {node.place}\nbut this loss takes {expected}: {instead}, or what comes out "
@@ -100,7 +100,7 @@ def _warn_if_made_by(op: str, input: Any, expected: str, instead: str) -> None:
 
 
 def _warn_if_swapped(input: Any, target: Any) -> None:
-    if getattr(target, "requires_grad", False) and not getattr(input, "requires_grad", False):
+    if isinstance(target, Value) and target._requires_grad and not getattr(input, "requires_grad", False):
         _warn("target requires a gradient, and input does not; the order is (input, target): are they swapped")
 
 

@@ -322,14 +322,14 @@ def _require_finite(gradient: Array, parameter: Tensor, position: int) -> None:
         )
 
 
-def _blocks(data: Array, gradient: Array, state: State) -> Iterator[tuple[Array, Array, State]]:
-    """Iterate over a parameter's elements, a block of them at a time, with their gradients and what is remembered."""
+def _blocks(data: Array, gradient: Array, state: State) -> Iterable[tuple[Array, Array, State]]:
+    """Return a parameter's elements, a block of them at a time, with their gradients and what is remembered."""
     if data.ndim and (data.size <= BLOCK or not data.flags.c_contiguous):
-        yield data, gradient, state
-        return
+        return [(data, gradient, state)]
     # Flat, which also makes a vector of a single number: NumPy's operators would return no array of that.
     flat, flat_gradient = data.reshape(-1), gradient.reshape(-1)
     memory = {name: x.reshape(-1) for name, x in state.items() if isinstance(x, np.ndarray)}
-    for start in range(0, data.size, BLOCK):
-        here = slice(start, start + BLOCK)
-        yield flat[here], flat_gradient[here], {**state, **{name: x[here] for name, x in memory.items()}}
+    parts = [slice(start, start + BLOCK) for start in range(0, data.size, BLOCK)]
+    return (
+        (flat[part], flat_gradient[part], {**state, **{name: x[part] for name, x in memory.items()}}) for part in parts
+    )
