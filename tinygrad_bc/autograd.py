@@ -328,7 +328,12 @@ def _pull_back(
                 continue
             c = g
             try:
-                c = vjp(g, y, *arguments, **params) if params else vjp(g, y, *arguments)
+                if params or len(arguments) > 2:
+                    c = vjp(g, y, *arguments, **params)
+                elif len(arguments) == 2:  # most are like this or the next, and without * a call is quicker
+                    c = vjp(g, y, arguments[0], arguments[1])
+                else:
+                    c = vjp(g, y, arguments[0])
                 if c.shape != like.shape:
                     c = _summed_back(c, x, node, seeds)
             except Exception as error:

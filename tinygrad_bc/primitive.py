@@ -129,14 +129,14 @@ class Primitive(_Operation):
         broadcasts: bool,
         diagnose: Callable[..., str] | None,
         name: str | None,
-        fast: Callable[..., Any] | None,
+        fast: Callable[..., Any] | None = None,
     ) -> None:
         self.name = self.__name__ = name or forward.__name__
         self.__doc__ = forward.__doc__
         self.__module__ = getattr(forward, "__module__", "numpy")  # ufuncs have none before NumPy 2.1
         self.__wrapped__ = forward
         self.forward = forward
-        self.run = fast or forward
+        self.fast = fast
         self.vjps: Any = tuple(vjps) if isinstance(vjps, Sequence) else vjps
         self.differentiable = vjps is not None
         self.formula = formula
@@ -208,7 +208,8 @@ class Primitive(_Operation):
             if not isinstance(x, _NUMBERS):
                 return self(*map(as_array, inputs), **params)  # a list of numbers is as good as an array
         try:
-            return self.run(*inputs, **params) if params else self.run(*inputs)
+            compute = self.fast or self.forward
+            return compute(*inputs, **params) if params else compute(*inputs)
         except (ValueError, IndexError, TypeError) as error:
             raise forward_error(self, inputs, params, error) from None
 
@@ -461,10 +462,10 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
     try:
         if params:
             params = {**op.defaults, **params}
-            data = op.run(*arrays, **params)
+            data = (op.fast or op.forward)(*arrays, **params)
         else:
             params = op.defaults  # one dict for all nodes
-            data = op.run(*arrays)
+            data = (op.fast or op.forward)(*arrays)
     except (ValueError, IndexError, TypeError) as error:
         raise forward_error(op, inputs, params, error) from None
     if type(data) is not _ndarray and not isinstance(data, _generic):

@@ -174,7 +174,8 @@ class Optimizer:
                 gradient = parameter._grad._array
                 if gradient.dtype is not data.dtype:  # it may have been put there by hand
                     gradient = gradient.astype(data.dtype, copy=False)
-                if not math.isfinite(np.vdot(gradient, gradient)):  # which is quicker than to look at every element
+                elements = gradient.ravel("K")
+                if not math.isfinite(np.vdot(elements, elements)):  # which is quicker than to look at every element
                     _require_finite(gradient, parameter, position)
                 yield group, parameter, data, gradient
         if none:
