@@ -17,16 +17,13 @@ import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_bc import source
 from tinygrad_bc.errors import DTypeError, ShapeError, TinygradError
 from tinygrad_bc.scope import Scope
-
-if TYPE_CHECKING:
-    from tinygrad_bc.primitive import Primitive
 
 __all__ = ["Graph", "Node", "Value", "as_array", "as_values", "clock", "names_in_sight", "recorded_order", "user_frame"]
 
@@ -91,7 +88,7 @@ class Node:
 
     __slots__ = ("_code", "_instruction", "inputs", "op", "params", "scope", "spent", "tick")
 
-    op: Primitive
+    op: Any  # a Primitive; said so here, type checkers would take it for a method, which a primitive can be
     inputs: tuple[Any, ...]
     params: dict[str, Any]
     tick: int

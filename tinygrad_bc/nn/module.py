@@ -18,6 +18,10 @@ from tinygrad_bc.tensor import Tensor
 __all__ = ["LoadedKeys", "Module"]
 
 
+_getframe = sys._getframe
+_current_scope, _enter, _leave = current.get, current.set, current.reset
+
+
 class LoadedKeys(NamedTuple):
     """What `Module.load_state_dict` with ``strict=False`` did not find, and what it had no use for."""
 
@@ -96,18 +100,18 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`. Pictures draw what it records as one box, with the name of the attribute or class."""
-        parent, called_at = current.get(), None
+        parent, called_at = _current_scope(), None
         if self._forward_is_ours:
-            frame = sys._getframe(1)
+            frame = _getframe(1)
             if frame.f_code.co_filename not in PACKAGE_FILES:
                 called_at = frame.f_code, frame.f_lasti
             elif parent is not None:
                 called_at = parent.called_at
-        token = current.set(Scope(self._scope_name or type(self).__name__, parent, called_at))
+        token = _enter(Scope(self._scope_name or type(self).__name__, parent, called_at))
         try:
-            return self.forward(*args, **kwargs)
+            return self.forward(*args, **kwargs) if kwargs else self.forward(*args)
         finally:
-            current.reset(token)
+            _leave(token)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         """Compute the output. Every model defines its own."""

@@ -607,10 +607,17 @@ def relu(x: Any) -> Any:
 
 
 def _fast_where(condition: Any, a: Any, b: Any) -> Any:
-    if isinstance(a, np.ndarray) and type(b) is float and b == 0 and math.copysign(1, b) > 0:
-        if type(condition) is np.ndarray and condition.dtype == bool and condition.shape == a.shape:
-            if a.dtype.char in "fd":
-                return _kept(condition, a)
+    if (
+        type(b) is float
+        and b == 0
+        and math.copysign(1, b) == 1
+        and isinstance(a, np.ndarray)
+        and isinstance(condition, np.ndarray)
+        and condition.shape == a.shape
+        and condition.dtype.char == "?"
+        and a.dtype.char in "fd"
+    ):
+        return _kept(condition, a)
     return np.where(condition, a, b)
 
 
@@ -622,7 +629,7 @@ def _kept(mask: Any, x: Any) -> Any:
     """
     integer = np.int64 if x.itemsize == 8 else np.int32
     result = np.empty(x.shape, x.dtype)
-    bits = result.view(integer)
+    bits: Any = result.view(integer)
     bits[...] = mask
     np.negative(bits, bits)
     bits &= x.view(integer)

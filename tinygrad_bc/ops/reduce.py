@@ -32,7 +32,8 @@ def _kept(x: Any, axis: Any) -> Shape:
 
 def _count(x: Any, axis: Any) -> int:
     """Return how many elements go into each element of the result."""
-    return math.prod(x.shape if axis is None else [x.shape[i] for i in _over(axis, x.ndim)])
+    shape = x.shape
+    return math.prod(shape if axis is None else [shape[i] for i in _over(axis, len(shape))])
 
 
 def _unreduced(y: Any, x: Any, axis: Any) -> Any:
