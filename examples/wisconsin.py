@@ -86,7 +86,7 @@ def train(
     target: str | None = None,
     **bar: Any,
 ) -> Training:
-    """Run gradient descent over the whole batch: one iteration at a time, or many in a program compiled for `target`."""
+    """Run gradient descent over the whole batch: step by step, or many steps in a program compiled for `target`."""
     network = Classifier()
     inputs, targets = tg.tensor(X, name="X"), tg.tensor(Y, name="Y")
     W1, b1, W2, b2 = network.parameters()
@@ -404,7 +404,7 @@ def main(argv: list[str] | None = None) -> int:
     training = train(X, Y, args.lr, args.iterations, snapshots_at, args.compile, desc="training")
     print(f"trained for {args.iterations} iterations in {time.perf_counter() - started:.2f} s")
     if not np.isfinite(training.costs).all():
-        diverged = training.costs.index[np.argmin(np.isfinite(training.costs))]
+        diverged = training.costs.index[~np.isfinite(training.costs)][0]
         print(f"training diverged: the cost is no number any more at iteration {diverged}. Try a smaller --lr")
         return 1
     heading(f"Cost, learning rate {args.lr:g}")

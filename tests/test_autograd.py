@@ -576,6 +576,30 @@ def test_an_operation_may_be_declared_again_where_it_was_but_not_elsewhere():
             return x
 
 
+def test_contributions_are_added_up_and_none_of_them_is_written_into():
+    x = leaf([1.0, 2.0], "x")
+    seen = []
+    parts = [x * 1.0, x + 0.0, x.sin(), x.exp(), x * x]
+    for part in parts:
+        part.register_hook(lambda g: seen.append((g.data, g.data.copy())))
+    sum(parts[1:], parts[0]).sum().backward()
+    np.testing.assert_allclose(x.grad.data, 2 + np.cos([1.0, 2.0]) + np.exp([1.0, 2.0]) + [2.0, 4.0], rtol=1e-14)
+    for now, then in seen:
+        np.testing.assert_array_equal(now, then)
+
+
+def test_a_number_is_handed_out_as_memory_of_the_tensor():
+    x = leaf(2.0, "x")
+    y = x * x
+    x.data[...] = 3.0
+    assert x.item() == 3.0
+    with pytest.raises(GradientError, match=r"x \(\) was changed"):
+        y.backward()
+    with tg.no_grad():
+        x -= 1.0
+    assert x.item() == 2.0
+
+
 # --- once is enough ------------------------------------------------------------------------------
 
 

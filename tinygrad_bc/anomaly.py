@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -117,8 +117,8 @@ def _forward(op: Primitive, inputs: Sequence[Any], result: Any, at: Any, place: 
 # --- backward ------------------------------------------------------------------------------------
 
 
-def inspector(order: Sequence[Value]) -> Callable[[Value, Value, Any, Any], None] | None:
-    """Return what looks at the cotangents of a backward pass over `order`; None outside `detect_anomaly`."""
+def inspector(outputs: Iterable[Value]) -> Callable[[Value, Value, Any, Any], None] | None:
+    """Return what looks at the cotangents of a backward pass from `outputs`; None outside `detect_anomaly`."""
     if not watching.get():
         return None
 
@@ -126,7 +126,7 @@ def inspector(order: Sequence[Value]) -> Callable[[Value, Value, Any, Any], None
         """Raise an error if `c`, the cotangent of `x`, is not finite, but `g`, from which it was made, is."""
         cotangent = c._data if isinstance(c, Value) else c
         if _first(cotangent) is not None and _first(g._data if isinstance(g, Value) else g) is None:
-            raise _backward(value, x, cotangent, order)
+            raise _backward(value, x, cotangent, recorded_order(outputs))
 
     return inspect
 

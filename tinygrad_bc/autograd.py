@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
+from heapq import heapify, heappop, heappush
 from typing import Any, TypeVar
 
 import numpy as np
@@ -116,16 +117,12 @@ def backward(
     if tracing is not None:
         output, wanted = tracing.now(output), wanted and dict.fromkeys(map(tracing.now, wanted))
     seeds = {output: starting_cotangent(output, gradient, symbolic=symbolic)}
-    order = recorded_order(seeds, stop=() if tracing is None else tracing.renewed)
-    for value in order:
-        if value.node.spent:  # type: ignore[union-attr]
-            raise gone_through_before(value)
-    results = _backward_pass(seeds, order, wanted, create_graph)
+    passed: list[Node] = []
+    results = _backward_pass(seeds, wanted, create_graph, passed)
     for i, value in enumerate(wanted or ()):
         if value not in results:
             raise GradientError(f"backward: {unused(value, i)}")
     if tracing is not None:
-        tracing.note_cotangents(output, results)
         results = tracing.owners_of(results)
     # New arrays and not `+=`: whoever kept a previous gradient keeps what was computed then. All sums before any
     # of them is stored: an error leaves every gradient as it was.
@@ -135,8 +132,7 @@ def backward(
     if wanted is None:
         _last_pass.set((clock(), frozenset(map(id, results)), output.name or "the output"))
     if not (create_graph if retain_graph is None else retain_graph):
-        for value in order:
-            node: Any = value.node
+        for node in passed:
             node.spent = True
 
 
@@ -227,10 +223,7 @@ def grad(
     for output, gradient in zip(outputs, grad_outputs, strict=True):
         seed = starting_cotangent(output, gradient, symbolic=symbolic)
         seeds[output] = seeds[output] + seed if output in seeds else seed
-    order = recorded_order(seeds, stop=() if tracing is None else tracing.renewed)
-    results = _backward_pass(seeds, order, dict.fromkeys(inputs), create_graph)
-    if tracing is not None:
-        tracing.note_cotangents(outputs[0], results)
+    results = _backward_pass(seeds, dict.fromkeys(inputs), create_graph)
     if not symbolic:
         results = {value: constant(g) for value, g in results.items()}
     for i, value in enumerate(inputs):
@@ -260,6 +253,7 @@ def starting_cotangent(output: Value, gradient: Any, *, symbolic: bool = False) 
             )
         one = np.empty(output.shape, output.dtype)
         one.fill(1)
+        one = one[()]  # without axes, one of NumPy's scalars, as results are: much faster than an array
         return constant(one) if symbolic else one
     shape = np.shape(gradient._data if isinstance(gradient, Value) else gradient)
     if shape != output.shape:
@@ -273,17 +267,17 @@ def starting_cotangent(output: Value, gradient: Any, *, symbolic: bool = False) 
 
 
 def _backward_pass(
-    seeds: dict[Value, Any], order: list[Value], wanted: dict[Value, None] | None, create_graph: bool
+    seeds: dict[Value, Any], wanted: dict[Value, None] | None, create_graph: bool, passed: list[Node] | None = None
 ) -> dict[Value, Any]:
     """Return the cotangents at the end of a backward pass, which is recorded if `create_graph` is true."""
     if not create_graph and tracer.get() is None:
-        return _pull_back(seeds, order, wanted, symbolic=False)
+        return _owned(_pull_back(seeds, wanted, False, passed), seeds)
     with _SwitchMode(CAPTURE if create_graph else CAPTURE_PLAIN):
-        return _pull_back(seeds, order, wanted, symbolic=True)
+        return _pull_back(seeds, wanted, True, passed)
 
 
 def _pull_back(
-    seeds: dict[Value, Any], order: list[Value], wanted: dict[Value, None] | None, symbolic: bool
+    seeds: dict[Value, Any], wanted: dict[Value, None] | None, symbolic: bool, passed: list[Node] | None
 ) -> dict[Value, Any]:
     """Carry the cotangents of the outputs back to the values they were computed from.
 
@@ -291,72 +285,99 @@ def _pull_back(
     ----------
     seeds
         The cotangents of the outputs.
-    order
-        The recorded values that the outputs were computed from, each after its inputs.
     wanted
         The values whose cotangents are returned, if they are reached. None: every leaf that requires a
         gradient, and every value that retains its own.
     symbolic
         Whether cotangents are tensors, and the pass is recorded; or else arrays, and nothing is.
+    passed
+        Is given the nodes on the way, none of which a pass may have gone through before. None: any may.
     """
-    needed = None if wanted is None else computed_from(wanted, order)
-    inspect_cotangent = anomaly.inspector(order)
+    tracing = tracer.get() if symbolic else None
+    ends = () if tracing is None else tracing.renewed  # where a parameter was updated in a captured function
+    needed = None if wanted is None else computed_from(wanted, recorded_order(seeds, stop=ends))
+    inspect_cotangent = anomaly.inspector(seeds)
     results: dict[Value, Any] = {}
     cotangents = dict(seeds)
+    summed: set[Value] = set()  # whose cotangent is an array made here, which may be added to in place
     # From the value recorded last to the first: what used a value was recorded after it, so the cotangent of
     # the value is complete when its turn comes.
-    for value in reversed(order):
-        g = cotangents.pop(value, None)
-        if g is None:
-            continue
+    pending = [(-value.node.tick, value) for value in seeds if value.node is not None and value not in ends]
+    heapify(pending)
+    while pending:
+        value = heappop(pending)[1]
+        g = cotangents.pop(value)
         if value.hooks is not None:
             g = _hooked(value, g, symbolic)
             if wanted is None and value.retains_grad:
                 results[value] = g
         if wanted is not None and value in wanted:
             results[value] = g
+        if tracing is not None:
+            tracing.note_cotangent(seeds, value, g)
         node: Any = value.node
-        op, inputs, params, tick = node.op, node.inputs, node.params, node.tick
+        if passed is not None:
+            if node.spent:
+                raise gone_through_before(value)
+            passed.append(node)
+        inputs, params, tick = node.inputs, node.params, node.tick
         if value._changed > tick:
             raise changed_since([value], node)
         exposed = value._exposed
         arguments = []
         for x in inputs:
-            if not isinstance(x, Value):
+            if isinstance(x, Value):
+                if x._changed > tick:
+                    raise changed_since([x], node)
+                data = x._data
+                if x._exposed or (x.node is not None and data.base is not None and _owner(x)._exposed):
+                    exposed = True
+                arguments.append(x if symbolic else data)
+            else:
                 arguments.append(x)
-                continue
-            if x._changed > tick:
-                raise changed_since([x], node)
-            if x._exposed or (x.node is not None and x._data.base is not None and _owner(x)._exposed):
-                exposed = True
-            arguments.append(x if symbolic else x._data)
         if exposed:
             _refuse_changes_unseen(value, node)
         y = value if symbolic else value._data
-        for x, like, vjp in zip(inputs, arguments, op.vjps):  # indices, at the end, have no VJP
-            if not isinstance(x, Value) or not x._requires_grad or vjp is None:
+        for x, like, vjp in zip(inputs, arguments, node.op.vjps):  # indices, at the end, have no VJP
+            if vjp is None or not isinstance(x, Value) or not x._requires_grad:
                 continue
             if needed is not None and x not in needed:
                 continue
             c = g
             try:
-                c = vjp(g, y, *arguments, **params)
+                if params or len(arguments) > 2:
+                    c = vjp(g, y, *arguments, **params)
+                elif len(arguments) == 2:  # most are like this or the next, and without * a call is quicker
+                    c = vjp(g, y, arguments[0], arguments[1])
+                else:
+                    c = vjp(g, y, arguments[0])
                 if c.shape != like.shape:
                     c = _summed_back(c, x, node, seeds)
             except Exception as error:
                 if isinstance(error, AttributeError) and not isinstance(c, np.ndarray | np.generic | Value):
                     raise no_array(c, x, node) from None
-                error.add_note(f"in the VJP of `{op.name}`, recorded at\n  {node.place}")
+                error.add_note(f"in the VJP of `{node.op.name}`, recorded at\n  {node.place}")
                 raise
             if c.dtype is not like.dtype and c.dtype != like.dtype:
                 c = astype(c, like.dtype)
             if inspect_cotangent is not None:
                 inspect_cotangent(value, x, g, c)
-            cotangents[x] = cotangents[x] + c if x in cotangents else c
+            if x not in cotangents:
+                cotangents[x] = c
+                if x.node is not None and not (ends and x in ends):
+                    heappush(pending, (-x.node.tick, x))
+            elif x in summed:
+                cotangents[x] += c
+            else:
+                cotangents[x] = cotangents[x] + c
+                if not symbolic:
+                    summed.add(x)
     for leaf, g in cotangents.items():
+        if tracing is not None:
+            tracing.note_cotangent(seeds, leaf, g)
         if wanted is None or leaf in wanted:
             results[leaf] = g if leaf.hooks is None else _hooked(leaf, g, symbolic)
-    return results if symbolic else _owned(results, seeds)
+    return results
 
 
 def _hooked(value: Value, g: Any, symbolic: bool) -> Any:
@@ -397,11 +418,6 @@ def _refuse_changes_unseen(value: Value, node: Node) -> None:
         raise changed_since([x for x in [*node.values, value] if x._exposed or _owner(x)._exposed], node)
 
 
-def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
-    tail = larger[len(larger) - len(shape) :]
-    return len(shape) <= len(larger) and all(n in (1, m) for n, m in zip(shape, tail))
-
-
 def computed_from(wanted: Iterable[Value], order: list[Value]) -> set[Value]:
     """Return `wanted` and the values in `order` that were computed from them."""
     path = set(wanted)
@@ -429,10 +445,14 @@ def _owned(results: dict[Value, Any], seeds: dict[Value, Any]) -> dict[Value, Ar
 
 def _summed_back(c: Any, x: Value, node: Node, outputs: Iterable[Value]) -> Any:
     """Return a cotangent of the broadcast shape summed to the shape of the input that was broadcast."""
-    if node.op.broadcasts and _broadcasts_to(x.shape, c.shape):
-        if all(y._data.size == 1 for y in outputs):
-            warn_of_pairs(x, c.shape, node)
-        return sum_to(c, shape=x.shape)
+    try:
+        if node.op.broadcasts:
+            total = sum_to(c, shape=x.shape) if isinstance(c, Value) else sum_to.forward(c, shape=x.shape)
+            if len(x.shape) == 1 and all(y._data.size == 1 for y in outputs):
+                warn_of_pairs(x, c.shape, node)
+            return total
+    except ValueError:
+        pass  # which the error below explains
     i = position_of(x, node)
     raise GradientError(
         f"the VJP of `{node.op.name}` for input {i} ({describe(x, i)}) returned shape {c.shape}; it must return the "

@@ -17,17 +17,16 @@ import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_bc import source
 from tinygrad_bc.errors import DTypeError, ShapeError, TinygradError
-from tinygrad_bc.scope import current
+from tinygrad_bc.scope import Scope
 
 if TYPE_CHECKING:
-    from tinygrad_bc.primitive import Primitive
     from tinygrad_bc.tracing import Tracer
 
 __all__ = [
@@ -48,8 +47,6 @@ __all__ = [
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _ticks = itertools.count(1)
-
-_current_scope = current.get
 
 clock = _ticks.__next__
 """The next tick of a clock that only goes forward: it dates nodes and changes of data."""
@@ -93,7 +90,7 @@ def as_array(x: Any, dtype: Any = None) -> Array:
 
 
 class Node:
-    """The recipe of one recorded operation: ``op.forward(*inputs, **params)``.
+    """The recipe of one recorded operation, ``op.forward(*inputs, **params)``; `primitive.record` makes it.
 
     Attributes
     ----------
@@ -114,19 +111,16 @@ class Node:
 
     __slots__ = ("_code", "_instruction", "inputs", "op", "params", "scope", "spent", "tick")
 
-    def __init__(
-        self, op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any], tick: int, frame: FrameType
-    ) -> None:
-        self.op = op
-        self.inputs = inputs
-        self.params = params
-        self.tick = tick
-        self.spent = False
-        self.scope = _current_scope()
-        # Where the user's code was. What is written there is looked up when somebody asks for it: doing
-        # that here would cost more than all the rest.
-        self._code = frame.f_code
-        self._instruction = frame.f_lasti
+    op: Any  # a Primitive; said so here, type checkers would take it for a method, which a primitive can be
+    inputs: tuple[Any, ...]
+    params: dict[str, Any]
+    tick: int
+    spent: bool
+    scope: Scope | None
+    # Where the user's code was. What is written there is looked up when somebody asks for it: doing that at every
+    # operation would cost more than all the rest.
+    _code: CodeType
+    _instruction: int
 
     @property
     def values(self) -> Iterator[Value]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import ContextDecorator
 from contextvars import ContextVar
+from types import CodeType
 
 from tinygrad_bc.errors import ArgumentError
 
@@ -19,13 +19,17 @@ class Scope:
     name : str
     parent : Scope or None
         The block around it.
+    called_at : (code, int) or None
+        Of a layer of this package: the instruction of the user's code that called it, or the layer around it. All
+        that is recorded inside comes from there.
     """
 
-    __slots__ = ("name", "parent")
+    __slots__ = ("called_at", "name", "parent")
 
-    def __init__(self, name: str, parent: Scope | None) -> None:
+    def __init__(self, name: str, parent: Scope | None, called_at: tuple[CodeType, int] | None = None) -> None:
         self.name = name
         self.parent = parent
+        self.called_at = called_at
 
     @property
     def path(self) -> tuple[Scope, ...]:
@@ -43,8 +47,25 @@ current: ContextVar[Scope | None] = ContextVar("tinygrad_bc.scope", default=None
 """The innermost scope; separate for every thread and every async task."""
 
 
-@contextlib.contextmanager
-def scope(name: str) -> Iterator[Scope]:
+class _Block(ContextDecorator):
+    """What `scope` returns. A class, because a generator takes several times as long, and every layer is a scope."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def _recreate_cm(self) -> _Block:
+        return _Block(self._name)  # as a decorator: a fresh one for every call, also for recursive ones
+
+    def __enter__(self) -> Scope:
+        entered = Scope(self._name, current.get())
+        self._token = current.set(entered)
+        return entered
+
+    def __exit__(self, *exception: object) -> None:
+        current.reset(self._token)
+
+
+def scope(name: str) -> _Block:
     """Give what is recorded inside the block a name: pictures draw it as one box that can be folded.
 
     Scopes may be nested. Entering one a second time is another repetition of it, and repetitions fold into
@@ -66,9 +87,4 @@ def scope(name: str) -> Iterator[Scope]:
     """
     if not isinstance(name, str) or not name.strip():
         raise ArgumentError(f"scope: expected a name, for example scope('encoder'), got {name!r}")
-    entered = Scope(name, current.get())
-    token = current.set(entered)
-    try:
-        yield entered
-    finally:
-        current.reset(token)
+    return _Block(name)

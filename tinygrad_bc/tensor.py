@@ -66,7 +66,10 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, name: s
     source = data._data if isinstance(data, Value) else data
     if isinstance(source, list | tuple) and any(isinstance(x, Value) for x in source):
         raise DTypeError("a list of tensors would lose their history here: join them with tg.concatenate")
-    result = Tensor(np.array(as_array(source, dtype), order="C"), False, None, name)
+    array = np.array(as_array(source, dtype), order="C")
+    result = Tensor(
+        array if array.ndim else array[()], False, None, name
+    )  # a scalar is faster than an array of no axes
     result.requires_grad = requires_grad
     result._changed = clock()
     return result
@@ -98,7 +101,8 @@ class Tensor(Value):
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return len(self.shape)
+        ndim: int = self._data.ndim
+        return ndim
 
     @property
     def requires_grad(self) -> bool:
@@ -493,13 +497,12 @@ class Tensor(Value):
 
     def _own_memory(self) -> Array:
         """Return the data to be updated in place; refused where it is another tensor's too."""
-        data = np.asarray(self._data)
-        if isinstance(data.base, np.ndarray):
+        data = self._array
+        if data.base is not None and isinstance(data.base, np.ndarray):
             raise GradientError(
                 f"{self._title()} is a view of another tensor's memory (a part of it, or detached from it), which "
                 "would be changed unnoticed. Update that tensor, or a copy: tg.tensor(t)"
             )
-        self._data = data
         return data
 
     def _update(self, op: Primitive, ufunc: np.ufunc, other: Any) -> Tensor:

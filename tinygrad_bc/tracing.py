@@ -8,7 +8,7 @@ learning rate, the number of a step, random draws) is kept as a recipe of its ow
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -56,8 +56,8 @@ class Tracer:
         the record does not hold.
     had_no_gradient : dict of Value to bool
         The tensors of which it was asked whether their ``.grad`` was None at the beginning, and the answers.
-    cotangents : list of (Value, dict of Value to Value)
-        What was differentiated, and the derivatives with respect to values of the record.
+    cotangents : list of (Value, Value, Value)
+        What was differentiated, with respect to which value of the record, and the derivative.
     gradients : dict of Value to Value
         The tensors whose ``.grad`` was set, and what it was before, if anything.
     asked : set of Value
@@ -82,7 +82,7 @@ class Tracer:
         self.gradients: dict[Value, Any] = {}
         self.asked: set[Value] = set()
         self.had_no_gradient: dict[Value, bool] = {}
-        self.cotangents: list[tuple[Value, dict[Value, Value]]] = []
+        self.cotangents: list[tuple[Value, Value, Value]] = []
         self._own: set[Value] = set()
         self._overwritten: dict[int, Array] = {}
         self._leaf_of: dict[tuple[int, Any], tuple[Live, Value]] = {}
@@ -180,9 +180,10 @@ class Tracer:
                 self.note_gradient(x)
         return owners
 
-    def note_cotangents(self, output: Value, cotangents: Mapping[Value, Value]) -> None:
-        """Note the derivatives of an output with respect to values of the record, for their names."""
-        self.cotangents.append((output, dict(cotangents)))
+    def note_cotangent(self, outputs: Iterable[Value], value: Value, g: Value) -> None:
+        """Note the derivative of an output with respect to a value of the record, for its name."""
+        if g.node is not None:
+            self.cotangents.append((next(iter(outputs)), value, g))
 
     def gradient_of(self, x: Value) -> Value | None:
         """Return the gradient that a tensor has by now. If it is from before the call, the next call has its own."""

@@ -189,7 +189,7 @@ def test_threads_only_where_asked_for():
 @POSIX
 @NEEDS_SYSTEM
 def test_without_openmp_a_program_runs_in_one_thread(script):
-    script('case "$*" in *-fopenmp*) echo "no OpenMP here" >&2; exit 1;; esac')
+    script('case "$*" in *"-fopenmp "*) echo "no OpenMP here" >&2; exit 1;; esac')
     assert c_build.load(PRAGMAS, "int parallel(void);", threads=True).lib.parallel() == 0
 
 

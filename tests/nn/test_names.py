@@ -70,3 +70,24 @@ def test_a_wrong_number_of_features_names_the_layer():
     model = Autoencoder()
     with pytest.raises(ShapeError, match=r"weight=encoder\.0\.weight \(2, 4\).*5 features .*wants 4 in_features"):
         model(np.ones((3, 5)))
+
+
+class Own(nn.Module):
+    def __init__(self):
+        self.inner = nn.Sequential(nn.Linear(3, 2, generator=0), nn.ReLU())
+
+    def forward(self, x):
+        hidden = self.inner(x)  # in the model
+        return tg.softmax(hidden, dim=1)  # and behind it
+
+
+def test_operations_inside_layers_come_from_the_users_line_that_called_them():
+    X = np.ones((4, 3))
+    direct = nn.Sequential(nn.Linear(3, 3, generator=0), Own())(X)  # of layers
+    places = {str(value.node.scope): value.node.source for value in tg.record.recorded_order([direct])}
+    assert places.pop("Sequential/Linear").endswith("# of layers")
+    assert places.pop("Sequential/Own").endswith("# and behind it")
+    assert {source.partition("# ")[2] for source in places.values()} == {"in the model"}
+    with tg.scope("mine"):
+        loss = nn.functional.mse_loss(direct, np.zeros((4, 2)))  # no layer
+    assert loss.node.source.endswith("# no layer")

@@ -1,5 +1,6 @@
 """Elementwise operations: NumPy, the math module and closed forms beside them; conventions; errors."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import tinygrad_bc as tg
 from tinygrad_bc.errors import ArgumentError, DTypeError
+from tinygrad_bc.primitive import REGISTRY
 
 
 def leaf(x, name=None, dtype=float):
@@ -550,3 +552,41 @@ def test_clip_to_nan(number, lower):
     y = tg.clip(x, low, high)
     assert np.isnan(y.item())
     assert [g.item() for g in tg.grad(y, [x, low, high])] == [0.0, 0.0, 1.0]
+
+
+# --- quicker, and the same to the last bit -------------------------------------------------------
+
+
+def bits(x):
+    return np.asarray(x).tobytes()
+
+
+FAST = sorted(name for name, op in REGISTRY.items() if op.fast is not None)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+@pytest.mark.parametrize("name", [name for name in FAST if name != "where"])
+def test_operators_compute_what_the_ufuncs_do(name, dtype):
+    op = REGISTRY[name]
+    numbers = [0.0, -0.0, 1.5, -3.0, 1e-30, 7.0] + [math.inf, -math.inf, math.nan] * (dtype is not np.int64)
+    vector = np.array(numbers).astype(dtype)
+    for inputs in itertools.product([vector, *vector], repeat=len(op.arrays)):
+        got, expected = op.fast(*inputs), op.forward(*inputs)
+        assert got.dtype == expected.dtype
+        assert bits(got) == bits(expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("other", [0.0, -0.0, 1.0])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_choice_between_an_array_and_a_number_is_that_of_numpy(dtype, other, order):
+    rng = np.random.default_rng(0)
+    x = np.asarray(rng.normal(size=(7, 5)).astype(dtype), order=order)
+    x[0] = [0.0, -0.0, np.inf, -np.inf, np.nan]
+    where = REGISTRY["where"]
+    for mask in (rng.normal(size=(7, 5)) > 0, np.ones((7, 5), bool), np.zeros((7, 5), bool), x[:1] > 0, np.array(True)):
+        got, expected = where(mask, x, other), where.forward(mask, x, other)
+        assert got.dtype == expected.dtype
+        assert bits(got) == bits(expected)
+        assert got.base is None  # a view would count as another tensor's memory

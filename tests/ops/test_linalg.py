@@ -467,3 +467,15 @@ def test_vectors_that_are_not_determined_have_no_derivative():
 def test_names_of_the_namespace():
     assert all(callable(getattr(linalg, name)) for name in linalg.__all__)
     assert tg.inverse is linalg.inv
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_gradient_of_a_transposed_weight_lies_in_memory_as_the_weight(dtype):
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(6, 3)).astype(dtype), rng.normal(size=(2, 6, 4)).astype(dtype)
+    W = tg.tensor(rng.normal(size=(4, 3)).astype(dtype), requires_grad=True)
+    V = tg.tensor(rng.normal(size=(3, 4)).astype(dtype), requires_grad=True)
+    ((x @ W.T) * weights[0] + (x @ V) * weights[1]).sum().backward()
+    for parameter, expected in ((W, weights[0].T @ x), (V, x.T @ weights[1])):
+        assert parameter.grad.data.flags.c_contiguous
+        np.testing.assert_allclose(parameter.grad.data, expected, rtol=1e-12 if dtype is np.float64 else 1e-5)

@@ -293,10 +293,9 @@ class Capture:
             known.setdefault(name or f"argument_{i}", leaf)
         graph = Graph([*self.results, *self._updates.values()], inputs, known)
         labels = {value: graph.label(value) for value in graph if not graph.label(value).startswith("%")}
-        for output, cotangents in self._tracing.cotangents:
-            for value, g in cotangents.items():
-                if value in labels and g in graph:
-                    labels.setdefault(g, f"d{labels.get(output, 'Loss')}_{labels[value]}")
+        for output, value, g in self._tracing.cotangents:
+            if value in labels and g in graph and g.node is not None:
+                labels.setdefault(g, f"d{labels.get(output, 'Loss')}_{labels[value]}")
         for old, new in self._updates.items():
             if old in labels and new.node is not None:
                 labels[new] = f"new_{labels[old]}"

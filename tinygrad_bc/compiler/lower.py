@@ -10,7 +10,7 @@ on purpose and in silence, as `sigmoid` does: whoever runs a lowered program may
 
 from __future__ import annotations
 
-import sys
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -188,7 +188,8 @@ class _Lowering:
         if before is None or before.op is not op or not _are_same(before.inputs, inputs):
             made = op(*inputs, **params)
         elif before.tick < self.started:  # recorded now, it stands where its turn is
-            again = Node(op, inputs, params, clock(), sys._getframe())
+            again = copy.copy(before)
+            again.inputs, again.params, again.tick = inputs, params, clock()
             made = type(made)(made._data, made._requires_grad, again, made.name)
         new: Any = made.node
         new.take_place_of(node)

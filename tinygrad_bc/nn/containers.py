@@ -43,10 +43,13 @@ class ModuleList(Module):
         return self
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.children())
+        return len(self._modules())
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return iter(self._modules())
+
+    def _modules(self) -> list[Module]:
+        return [thing for thing in vars(self).values() if isinstance(thing, Module)]
 
     def __getitem__(self, index: int | slice) -> Any:
         """Return one module; for a slice, a container of the same kind with those modules."""
@@ -90,7 +93,7 @@ class Sequential(ModuleList):
 
     def forward(self, x: Any) -> Any:
         """Apply every module in turn."""
-        for module in self:
+        for module in self._modules():
             x = module(x)
         return x
 

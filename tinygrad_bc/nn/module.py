@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
@@ -10,11 +11,15 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from tinygrad_bc.errors import ArgumentError, GradientError
-from tinygrad_bc.record import Array, as_array, captures, tracer
-from tinygrad_bc.scope import scope
+from tinygrad_bc.record import PACKAGE_FILES, Array, as_array, captures, tracer
+from tinygrad_bc.scope import Scope, current
 from tinygrad_bc.tensor import Tensor
 
 __all__ = ["LoadedKeys", "Module"]
+
+
+_getframe = sys._getframe
+_current_scope, _enter, _leave = current.get, current.set, current.reset
 
 
 class LoadedKeys(NamedTuple):
@@ -57,6 +62,12 @@ class Module:
     _parameter_names: frozenset[str] = frozenset()  # to know those that are frozen from constants
     _buffer_names: frozenset[str] = frozenset()
     _scope_name: str = ""
+    _forward_is_ours: bool = False  # and not the user's code
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        code = getattr(cls.forward, "__code__", None)
+        cls._forward_is_ours = code is not None and code.co_filename in PACKAGE_FILES
 
     def __setattr__(self, name: str, value: Any) -> None:
         current = vars(self).get(name)
@@ -92,8 +103,18 @@ class Module:
         if captures and (tracing := tracer.get()) is not None:
             tracing.ask(lambda: self.training)
             tracing.objects.append(self)
-        with scope(self._scope_name or type(self).__name__):
-            return self.forward(*args, **kwargs)
+        parent, called_at = _current_scope(), None
+        if self._forward_is_ours:
+            frame = _getframe(1)
+            if frame.f_code.co_filename not in PACKAGE_FILES:
+                called_at = frame.f_code, frame.f_lasti
+            elif parent is not None:
+                called_at = parent.called_at
+        token = _enter(Scope(self._scope_name or type(self).__name__, parent, called_at))
+        try:
+            return self.forward(*args, **kwargs) if kwargs else self.forward(*args)
+        finally:
+            _leave(token)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         """Compute the output. Every model defines its own."""

@@ -17,13 +17,16 @@ from tinygrad_bc.record import Value, as_array
 
 Shape = tuple[int, ...]
 
+_ARRAYS = (np.ndarray, np.generic)  # a tuple, made once: `np.ndarray | np.generic` would be made at every call
+_SHAPED = (Value, *_ARRAYS)
+
 
 # --- arrays --------------------------------------------------------------------------------------
 
 
 def shaped(x: Any) -> Any:
     """Return `x` if it has a shape, otherwise (a number, a list) as an array."""
-    return x if isinstance(x, Value | np.ndarray | np.generic) else as_array(x)
+    return x if isinstance(x, _SHAPED) else as_array(x)
 
 
 def numbers_of(x: Any) -> Any:
@@ -49,8 +52,8 @@ def of_shape(name: str, x: Any, shape: Shape, what: str) -> Any:
 
 def floats(x: Any) -> Any:
     """Return integers and booleans as float64: NumPy alone makes float16 of those that have eight bits."""
-    if isinstance(x, np.ndarray | np.generic):
-        return x.astype(np.float64) if x.dtype.kind in "iub" else x
+    if isinstance(x, _ARRAYS):
+        return x if x.dtype.kind == "f" else x.astype(np.float64)
     return float(x)
 
 

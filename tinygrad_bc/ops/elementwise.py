@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ def _of_two(
     formula: str,
     vjps: Sequence[Callable[..., Any]] | None = None,
     samples: Samples | None = None,
+    fast: Callable[..., Any] | None = None,
 ) -> Primitive:
     """Declare an operation of two arrays, which broadcast, that is a NumPy ufunc as it stands."""
     return _ufunc(
@@ -38,6 +40,7 @@ def _of_two(
         samples=samples or binary(),
         error_samples=disagreeing,
         broadcasts=True,
+        fast=fast,
     )
 
 
@@ -62,12 +65,23 @@ def _function(
 # --- arithmetic ----------------------------------------------------------------------------------
 #
 # What Python's operators record is a NumPy ufunc as it stands, and named with an underscore where
-# the public function takes more: PyTorch's alpha and rounding_mode.
+# the public function takes more: PyTorch's alpha and rounding_mode. A result without axes is one of NumPy's
+# scalars, and for these Python's operators take a tenth of the ufunc's time.
 
-_add = _of_two(np.add, "Add, elementwise.", formula="{a} + {b}", vjps=[lambda g, y, a, b: g, lambda g, y, a, b: g])
+_add = _of_two(
+    np.add,
+    "Add, elementwise.",
+    formula="{a} + {b}",
+    vjps=[lambda g, y, a, b: g, lambda g, y, a, b: g],
+    fast=operator.add,
+)
 
 _subtract = _of_two(
-    np.subtract, "Subtract, elementwise.", formula="{a} − {b}", vjps=[lambda g, y, a, b: g, lambda g, y, a, b: -g]
+    np.subtract,
+    "Subtract, elementwise.",
+    formula="{a} − {b}",
+    vjps=[lambda g, y, a, b: g, lambda g, y, a, b: -g],
+    fast=operator.sub,
 )
 
 multiply = _of_two(
@@ -75,6 +89,7 @@ multiply = _of_two(
     "Multiply, elementwise.",
     formula="{a} ∘ {b}",
     vjps=[lambda g, y, a, b: g * b, lambda g, y, a, b: g * a],
+    fast=operator.mul,
 )
 mul = multiply
 
@@ -84,9 +99,12 @@ _divide = _of_two(
     formula="{a} / {b}",
     vjps=[lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b],
     samples=binary(away_from_zero=True),
+    fast=operator.truediv,
 )
 
-negative = _ufunc(np.negative, "The negative.", formula="−{x}", vjps=[lambda g, y, x: -g], samples=unary())
+negative = _ufunc(
+    np.negative, "The negative.", formula="−{x}", vjps=[lambda g, y, x: -g], samples=unary(), fast=operator.neg
+)
 neg = negative
 
 
@@ -252,8 +270,8 @@ def power(a: Any, b: Any) -> Any:
     DTypeError
         For integers to a negative integer power, which are not integers.
     """
-    if not isinstance(a, np.ndarray | np.generic) and not isinstance(b, np.ndarray | np.generic):
-        a = np.asarray(a)  # or Python would make a complex number of (-8) ** (1 / 3)
+    if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
+        a = np.asarray(a)  # scalars have other rounding errors than arrays, and Python makes (-8) ** (1 / 3) complex
     try:
         return a**b  # for squares more than twice as fast as np.power
     except ValueError:
@@ -338,7 +356,7 @@ log10 = _function(
 def sigmoid(x: Any) -> Any:
     """Logistic function, ``1 / (1 + exp(-x))``, exact to the last digits for any x."""
     # For very negative x, exp(-x) overflows to infinity and the quotient is 0, as it should be.
-    return 1 / (1 + np.exp(x * -1.0))  # (and not -x, which wraps around for unsigned integers)
+    return 1 / (1 + np.exp(-floats(x)))
 
 
 @primitive(
@@ -588,6 +606,36 @@ def relu(x: Any) -> Any:
     return np.maximum(x, np.zeros(x.shape, x.dtype) if isinstance(x, np.ndarray) else 0)
 
 
+def _fast_where(condition: Any, a: Any, b: Any) -> Any:
+    if (
+        type(b) is float
+        and b == 0
+        and math.copysign(1, b) == 1
+        and isinstance(a, np.ndarray)
+        and isinstance(condition, np.ndarray)
+        and condition.shape == a.shape
+        and condition.dtype.char == "?"
+        and a.dtype.char in "fd"
+    ):
+        return _kept(condition, a)
+    return np.where(condition, a, b)
+
+
+def _kept(mask: Any, x: Any) -> Any:
+    """Return `x` where `mask` holds, otherwise 0: the gradient of a choice, in a fifth of the time of `np.where`.
+
+    That branches at every element, and the processor cannot foresee where. Here the bits of `x` are combined with
+    all ones, which is -1, or with all zeros.
+    """
+    integer = np.int64 if x.itemsize == 8 else np.int32
+    result = np.empty(x.shape, x.dtype)
+    bits: Any = result.view(integer)
+    bits[...] = mask
+    np.negative(bits, bits)
+    bits &= x.view(integer)
+    return result
+
+
 @primitive(
     name="where",
     formula="{a} if {condition} else {b}",
@@ -605,6 +653,7 @@ def relu(x: Any) -> Any:
         ErrorSample(np.ones(3) > 0, np.ones(4), 0.0, error=ShapeError, match="axis -1 has 3 against 4")
     ],
     broadcasts=True,
+    fast=_fast_where,
 )
 def _where(condition: Any, a: Any, b: Any) -> Any:
     """Take from `a` where `condition` holds, otherwise from `b`."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_bc.diagnosis import shapes_disagree
 from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, LinAlgError, ShapeError
-from tinygrad_bc.ops._arguments import Shape, axes_in_words, counted_axes, counterparts, integer
+from tinygrad_bc.ops._arguments import Shape, axes_in_words, counted_axes, counterparts, integer, numbers_of
 from tinygrad_bc.ops.elementwise import multiply
 from tinygrad_bc.ops.reduce import sum
 from tinygrad_bc.ops.shape import _inverse, concatenate, matrix_transpose, permute, reshape
@@ -49,10 +49,17 @@ def _left_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
 
 def _right_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     if a.ndim == b.ndim == 2:
+        if _lies_transposed(b):  # as in x @ weight.T: the gradient of the weight is to lie in memory as the weight does
+            return matmul(g.mT, a).mT
         return matmul(a.mT, g)
     g, matrix, _ = _as_matrices(g, a, b)
     result = matmul(matrix.mT, g)
     return result if b.ndim > 1 else reshape(result, result.shape[:-1])
+
+
+def _lies_transposed(x: Any) -> bool:
+    flags = numbers_of(x).flags
+    return bool(flags.f_contiguous and not flags.c_contiguous)
 
 
 def _matmul_hint(a: Shape, b: Shape) -> str:
@@ -112,8 +119,9 @@ def _matmul_hint(a: Shape, b: Shape) -> str:
 def matmul(a: Any, b: Any) -> Any:
     """Matrix product, with vectors and batches as in `numpy.matmul`."""
     # np.dot is several times as fast as np.matmul where one of the lengths is 1.
-    matrices = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == b.ndim == 2
-    return np.dot(a, b) if matrices else np.matmul(a, b)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.ndim == 2 == b.ndim:
+        return np.dot(a, b)
+    return np.matmul(a, b)
 
 
 def _check_axes(*wanted: tuple[Any, int]) -> None:

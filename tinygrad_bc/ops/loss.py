@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from tinygrad_bc.ops.index import HERE, Key, _put, getitem
 from tinygrad_bc.ops.reduce import log_softmax, mean, sum
 from tinygrad_bc.ops.shape import reshape
 from tinygrad_bc.primitive import ErrorSample, Sample, composite, primitive
-from tinygrad_bc.record import tracer
+from tinygrad_bc.record import Value, tracer
 
 # --- what losses have in common ------------------------------------------------------------------
 
@@ -50,10 +50,8 @@ def _written(method: str, shape: Shape) -> str:
     return f"{method}({', '.join(map(str, shape))})"
 
 
-def _check_same_shape(x: Shape, y: Shape, target: str) -> None:
+def _refuse_shapes(x: Shape, y: Shape, target: str) -> NoReturn:
     """Refuse targets that are not there for each prediction, and say what NumPy would have made of them."""
-    if x == y:
-        return
     reason = f"input {x} and target {y} must have the same shape, one target for each prediction."
     if math.prod(x) == math.prod(y):
         reason += f" Did you mean {target}.{_written('reshape', x)}, or input.{_written('reshape', y)}?"
@@ -82,7 +80,8 @@ def _prediction(x: Any) -> Any:
 def _pair(input: Any, target: Any) -> tuple[Any, Any]:
     """Return predictions, and targets that are floating-point numbers of the same shape."""
     y = shaped(target)
-    _check_same_shape(input.shape, y.shape, "target.to_numpy()" if hasattr(target, "to_numpy") else "target")
+    if input.shape != y.shape:
+        _refuse_shapes(input.shape, y.shape, "target.to_numpy()" if hasattr(target, "to_numpy") else "target")
     return input, y if y.dtype.kind == "f" else astype(y, input.dtype)
 
 
@@ -92,7 +91,7 @@ def _warn(text: str) -> None:
 
 def _warn_if_made_by(op: str, input: Any, expected: str, instead: str) -> None:
     """Warn if the record says that `input` is not what this loss expects."""
-    node = getattr(input, "node", None)
+    node = input.node if isinstance(input, Value) else None
     if node is not None and node.op.name == op:
         _warn(
             f"input was made by {op}, at\n  {node.place}\nbut this loss takes {expected}: {instead}, or what comes out "
@@ -101,7 +100,7 @@ def _warn_if_made_by(op: str, input: Any, expected: str, instead: str) -> None:
 
 
 def _warn_if_swapped(input: Any, target: Any) -> None:
-    if getattr(target, "requires_grad", False) and not getattr(input, "requires_grad", False):
+    if isinstance(target, Value) and target._requires_grad and not getattr(input, "requires_grad", False):
         _warn("target requires a gradient, and input does not; the order is (input, target): are they swapped")
 
 
@@ -257,11 +256,21 @@ def _probabilities(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
+def _are_shares(x: Any) -> bool:
+    """Return whether all numbers lie between 0 and 1; NaN does not."""
+    lowest, highest = np.minimum.reduce(x, axis=None, initial=1), np.maximum.reduce(x, axis=None, initial=0)
+    return bool(lowest >= 0 and highest <= 1)
+
+
+def _no_share(x: Any) -> str:
+    """Return the first number that does not lie between 0 and 1, and where it is."""
+    return first_of(~((x >= 0) & (x <= 1)), x)
+
+
 def _refuse_improbable(x: Any) -> None:
-    wrong = ~((x >= 0) & (x <= 1))  # NaN is wrong too
-    if np.any(wrong):
+    if not _are_shares(x):
         raise ArgumentError(
-            f"input holds {first_of(wrong, x)}, and probabilities lie between 0 and 1. For scores that are not "
+            f"input holds {_no_share(x)}, and probabilities lie between 0 and 1. For scores that are not "
             "probabilities yet, use binary_cross_entropy_with_logits"
         )
 
@@ -285,10 +294,9 @@ def _bce(x: Any, target: Any) -> Any:
 def _binary_target(y: Any) -> Any:
     """Return targets of two classes, refused if they are not 0, 1 or between."""
     numbers = numbers_of(y)
-    wrong = ~((numbers >= 0) & (numbers <= 1))
-    if np.any(wrong) and not getattr(y, "requires_grad", False):  # finite differences of a target may go beyond
+    if not _are_shares(numbers) and not getattr(y, "requires_grad", False):  # finite differences may go beyond
         raise ArgumentError(
-            f"target holds {first_of(wrong, numbers)}, and must be 0 or 1 or between, the probability of class 1. "
+            f"target holds {_no_share(numbers)}, and must be 0 or 1 or between, the probability of class 1. "
             "Classes with other numbers are made so by a comparison, (target == 4) for class 4"
         )
     return y

@@ -32,7 +32,8 @@ def _kept(x: Any, axis: Any) -> Shape:
 
 def _count(x: Any, axis: Any) -> int:
     """Return how many elements go into each element of the result."""
-    return math.prod(x.shape if axis is None else [x.shape[i] for i in _over(axis, x.ndim)])
+    shape = x.shape
+    return math.prod(shape if axis is None else [shape[i] for i in _over(axis, len(shape))])
 
 
 def _unreduced(y: Any, x: Any, axis: Any) -> Any:
@@ -165,7 +166,7 @@ def mean(x: Any, *, axis: Any = None, keepdims: Any = False, dtype: Any = None) 
     x = np.asarray(x)
     if dtype is not None and np.dtype(dtype).kind != "f":
         raise DTypeError(f"dtype={np.dtype(dtype)}: a mean is not an integer. Leave it out, or name a float type")
-    if x.dtype == np.float16 and x.size:
+    if x.dtype.char == "e" and x.size:
         return np.mean(x, axis=_over(axis, x.ndim), keepdims=keepdims, dtype=dtype)  # which adds up in float32
     # A third of the time of np.mean, which gets here too, by way of several Python functions.
     try:

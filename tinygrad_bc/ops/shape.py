@@ -384,8 +384,8 @@ def _broadcast_hint(shape_of_x: Shape, *, shape: Shape) -> str:
 def _broadcast_to(x: Any, *, shape: Shape) -> Any:
     # A filled array and not np.broadcast_to's view: that is built in Python, at the cost of filling
     # some ten thousand elements, and it is read-only, which a gradient must not be.
-    if np.ndim(x) > len(shape):
-        raise ValueError(f"could not broadcast an array of {np.ndim(x)} axes to {len(shape)}")
+    if x.ndim > len(shape):
+        raise ValueError(f"could not broadcast an array of {x.ndim} axes to {len(shape)}")
     result = np.empty(shape, x.dtype)
     result[...] = x
     return result

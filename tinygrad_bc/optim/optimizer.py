@@ -258,15 +258,21 @@ class Optimizer:
                     continue
                 none = False
                 data = parameter._own_memory()
-                gradient = parameter._grad._array.astype(data.dtype, copy=False)  # it may have been put there by hand
-                _require_finite(gradient, parameter, position)
+                gradient = parameter._grad._array
+                if gradient.dtype is not data.dtype:  # it may have been put there by hand
+                    gradient = gradient.astype(data.dtype, copy=False)
+                elements = gradient.ravel("K")
+                if not math.isfinite(np.vdot(elements, elements)):  # which is quicker than to look at every element
+                    _require_finite(gradient, parameter, position)
                 yield group, parameter, data, gradient
         if none:
             raise self._no_gradient()
 
     def _state_of(self, parameter: Tensor, data: Array, group: Group) -> State:
         """Return what is remembered of a parameter; at its first step, what it starts with."""
-        state = self.state.setdefault(parameter, {"step": 0})
+        state = self.state.get(parameter)
+        if state is None:
+            state = self.state[parameter] = {"step": 0}
         for name, start in self._memory(group).items():
             if name not in state:
                 state[name] = np.full(data.shape, start, data.dtype)
@@ -415,14 +421,14 @@ def _require_finite(gradient: Array, parameter: Tensor, position: int) -> None:
         )
 
 
-def _blocks(data: Array, gradient: Array, state: State) -> Iterator[tuple[Array, Array, State]]:
-    """Iterate over a parameter's elements, a block of them at a time, with their gradients and what is remembered."""
+def _blocks(data: Array, gradient: Array, state: State) -> Iterable[tuple[Array, Array, State]]:
+    """Return a parameter's elements, a block of them at a time, with their gradients and what is remembered."""
     if data.ndim and (data.size <= BLOCK or not data.flags.c_contiguous):
-        yield data, gradient, state
-        return
+        return [(data, gradient, state)]
     # Flat, which also makes a vector of a single number: NumPy's operators would return no array of that.
     flat, flat_gradient = data.reshape(-1), gradient.reshape(-1)
     memory = {name: x.reshape(-1) for name, x in state.items() if isinstance(x, np.ndarray)}
-    for start in range(0, data.size, BLOCK):
-        here = slice(start, start + BLOCK)
-        yield flat[here], flat_gradient[here], {**state, **{name: x[here] for name, x in memory.items()}}
+    parts = [slice(start, start + BLOCK) for start in range(0, data.size, BLOCK)]
+    return (
+        (flat[part], flat_gradient[part], {**state, **{name: x[part] for name, x in memory.items()}}) for part in parts
+    )
