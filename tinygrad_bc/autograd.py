@@ -129,8 +129,9 @@ def backward(
     sums = [g if value._grad is None else _previous(value, symbolic) + g for value, g in results.items()]
     for value, total in zip(results, sums):
         value._grad = total if symbolic else constant(total)
+    now = clock()
     if wanted is None:
-        _last_pass.set((clock(), frozenset(map(id, results)), output.name or "the output"))
+        _last_pass.set((now, frozenset(map(id, results)), output.name or "the output"))
     if not (create_graph if retain_graph is None else retain_graph):
         for node in passed:
             node.spent = True

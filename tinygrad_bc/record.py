@@ -49,7 +49,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _ticks = itertools.count(1)
 
 clock = _ticks.__next__
-"""The next tick of a clock that only goes forward: it dates nodes and changes of data."""
+"""The next tick of a clock that only goes forward: it dates nodes and changes of data.
+
+Whatever else may matter to a captured function that is run again takes a tick, too: that a tensor's gradient is set,
+its hooks change, it begins to require a gradient, or its array is handed out.
+"""
 
 tracer: ContextVar[Tracer | None] = ContextVar("tinygrad_bc.tracer", default=None)
 """What keeps the books while a function is captured to be run again; None at any other time."""
@@ -211,7 +215,9 @@ class Value:
     def data(self) -> Array:
         """The values, a NumPy array. It is the tensor's own memory, not a copy."""
         refuse_while_capturing(".data", "What is computed with tensors is recorded")
-        self._exposed = True
+        if not self._exposed:
+            self._exposed = True
+            clock()
         array = self._array
         value: Value = self
         while value.node is not None and value._data.base is not None:  # a view: of whose memory?

@@ -124,6 +124,7 @@ class Tensor(Value):
                 "make it with dtype=float, or from numbers with a decimal point"
             )
         self._requires_grad = bool(required)
+        clock()
 
     @property
     def is_leaf(self) -> bool:
@@ -266,6 +267,7 @@ class Tensor(Value):
                 raise ShapeError(f"{self._title()} has shape {self.shape}, the gradient given to it {array.shape}")
             gradient = gradient if isinstance(gradient, Value) else constant(array)
         self._grad = gradient
+        clock()
 
     def _warn_of_no_gradient(self) -> None:
         """Say why there is no gradient, if a reader would expect one."""
@@ -322,6 +324,7 @@ class Tensor(Value):
         """Let `backward` keep the gradient of this tensor too, though it is not a leaf."""
         self._require_gradient("retain")
         self.hooks = {**(self.hooks or {}), KEEP: _leave_alone}
+        clock()
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> HookHandle:
         """Call `hook` with the gradient of this tensor whenever one is computed.
@@ -337,6 +340,7 @@ class Tensor(Value):
         self._require_gradient("pass to the hook")
         handle = HookHandle(self)
         self.hooks = {**(self.hooks or {}), handle.key: hook}
+        clock()
         return handle
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
@@ -795,6 +799,7 @@ class HookHandle:
         tensor = self._tensor()
         if tensor is not None and tensor.hooks is not None:
             tensor.hooks = {key: hook for key, hook in tensor.hooks.items() if key != self.key} or None
+            clock()
 
     def __enter__(self) -> Self:
         return self
