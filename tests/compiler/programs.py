@@ -1,5 +1,7 @@
 """Programs to try the passes and the targets on, recorded operation by operation."""
 
+from itertools import pairwise
+
 import numpy as np
 
 import tinygrad_bc as tg
@@ -54,7 +56,7 @@ def perceptron(sizes=(784, 512, 256, 10), batch=128, dtype=np.float32):
     rng = np.random.default_rng(2)
     X, Y = rng.normal(size=(batch, sizes[0])), rng.integers(0, sizes[-1], size=batch)
     parameters = {}
-    for i, (n, m) in enumerate(zip(sizes, sizes[1:]), 1):
+    for i, (n, m) in enumerate(pairwise(sizes), 1):
         parameters[f"W{i}"] = (rng.uniform(-1, 1, size=(m, n)) / n**0.5).astype(dtype)
         parameters[f"b{i}"] = np.zeros(m, dtype)
 

@@ -24,7 +24,9 @@ class Reference:
     def step(self, *arguments):
         program = self.program
         arrays = dict(zip(program.inputs, [*arguments, *self.memory]))
-        values = program.graph.evaluate({x: a for x, a in arrays.items() if x in program.graph}) if program.graph else ()
+        values = (
+            program.graph.evaluate({x: a for x, a in arrays.items() if x in program.graph}) if program.graph else ()
+        )
         found = dict(zip(program.graph.outputs, values))
         for old, new in program.updates.items():
             np.copyto(arrays[old], found[new])

@@ -9,11 +9,11 @@ import pytest
 
 import tinygrad_bc as tg
 from tinygrad_bc.autograd import record_everything
-from tinygrad_bc.compiler.affine import LARGEST, fold_biases
-from tinygrad_bc.compiler.flat import pack_parameters
-from tinygrad_bc.compiler.passes import stages
+from tinygrad_bc.compiler.numpy_target.affine import LARGEST, fold_biases
+from tinygrad_bc.compiler.numpy_target.flat import pack_parameters
+from tinygrad_bc.compiler.numpy_target.sums import sums_as_products
+from tinygrad_bc.compiler.pipeline import stages
 from tinygrad_bc.compiler.program import Program
-from tinygrad_bc.compiler.sums import sums_as_products
 
 
 def loaded(name):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_bc.compiler.algebra import Form, Sum, added, combined, multiplied, number, raised
+from tinygrad_bc.compiler.passes.algebra import Form, Sum, added, combined, multiplied, number, raised
 
 ATOMS = [Fraction(7, 3), Fraction(-5, 2), Fraction(11, 13)]
 

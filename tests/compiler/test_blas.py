@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tinygrad_bc.compiler import blas, c_build
+from tinygrad_bc.compiler.c_target import blas, native
 
 LIBRARIES = list(blas._libraries())
 REALS = {"d": ("double", np.float64), "s": ("float", np.float32)}
@@ -51,7 +51,7 @@ def library(request, monkeypatch):
 @pytest.fixture(params=REALS)
 def loaded(request, library):
     """A loaded program, its element type, and what makes a pointer of an array."""
-    made = c_build.load(*program(request.param), blas=True)
+    made = native.load(*program(request.param), blas=True)
     real, dtype = REALS[request.param]
     return made.lib, dtype, lambda array: made.ffi.cast(f"{real} *", array.ctypes.data)
 
@@ -103,7 +103,7 @@ def test_products_with_a_vector(loaded, m, n, op):
 def test_matrices_beyond_the_first_32_bits_of_an_integer_type(library):
     """The upper half of an integer that is passed as a shorter one would be whatever lies beside it."""
     text = blas.header("dgemm") + "int width(void) { return 8 * (int)sizeof(BLAS_INT); }\n"
-    width = c_build.load(text, "int width(void);", blas=True).lib.width()
+    width = native.load(text, "int width(void);", blas=True).lib.width()
     assert width == {"int": 32, "int64_t": 64}[library.integer]
 
 
@@ -144,4 +144,4 @@ def test_the_header_holds_only_what_is_asked_for_and_is_clean(names, monkeypatch
     if (compiler := shutil.which("cc")) is None:
         pytest.skip("needs a system compiler")
     monkeypatch.setenv("CC", f"{compiler} -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror")
-    c_build.load(text, "", blas=True)
+    native.load(text, "", blas=True)

@@ -7,10 +7,10 @@ import pytest
 
 import tinygrad_bc as tg
 from tinygrad_bc.autograd import record_everything
-from tinygrad_bc.compiler.buffers import WORTH_SHARING, Plan
-from tinygrad_bc.compiler.instructions import Kind, instruction
-from tinygrad_bc.compiler.numpy_source import Writer
-from tinygrad_bc.compiler.orders import shortest_steps, without_false_views
+from tinygrad_bc.compiler.numpy_source.writer import Writer
+from tinygrad_bc.compiler.numpy_target.buffers import WORTH_SHARING, Plan
+from tinygrad_bc.compiler.numpy_target.instructions import Kind, instruction
+from tinygrad_bc.compiler.numpy_target.orders import shortest_steps, without_false_views
 from tinygrad_bc.record import Graph
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 import tinygrad_bc as tg
 from tinygrad_bc import ops
 from tinygrad_bc.autograd import record_everything
-from tinygrad_bc.compiler.c_build import find_compiler, load
-from tinygrad_bc.compiler.c_functions import FUNCTIONS, definitions
-from tinygrad_bc.compiler.c_source import CSource
-from tinygrad_bc.compiler.c_target import build
-from tinygrad_bc.compiler.passes import stages
+from tinygrad_bc.compiler.c_target.functions import FUNCTIONS, definitions
+from tinygrad_bc.compiler.c_target.native import find_compiler, load
+from tinygrad_bc.compiler.c_target.source import CSource
+from tinygrad_bc.compiler.c_target.target import build
+from tinygrad_bc.compiler.pipeline import stages
 from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.errors import CompilerError, IndexingError
 from tinygrad_bc.primitive import REGISTRY
@@ -402,7 +402,7 @@ def test_gradients_are_those_of_the_graph(dtype):
 
 
 def test_without_blas_all_products_are_loops(monkeypatch):
-    from tinygrad_bc.compiler import blas
+    from tinygrad_bc.compiler.c_target import blas
 
     monkeypatch.setattr(blas, "find", lambda: None)
     program = lowered(MODELS["by BLAS"](dtype=np.float64))

@@ -10,10 +10,10 @@ from hypothesis import given
 
 import tinygrad_bc as tg
 from tinygrad_bc.autograd import record_everything
-from tinygrad_bc.compiler import composites, made_of
-from tinygrad_bc.compiler.lower import CORE, lower
+from tinygrad_bc.compiler.passes import composites, made_of
+from tinygrad_bc.compiler.passes.lower import CORE, lower
+from tinygrad_bc.compiler.passes.simplify import simplify
 from tinygrad_bc.compiler.program import Program
-from tinygrad_bc.compiler.simplify import simplify
 from tinygrad_bc.primitive import REGISTRY, Sample
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 
 import tinygrad_bc as tg
-from tinygrad_bc.compiler.numpy_source import Writer, leaves
+from tinygrad_bc.compiler.numpy_source.writer import Writer, leaves
 from tinygrad_bc.errors import SourceError
 from tinygrad_bc.primitive import CAPTURE, REGISTRY, mode
 from tinygrad_bc.record import Graph

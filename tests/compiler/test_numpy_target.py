@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import tinygrad_bc as tg
 from tinygrad_bc.autograd import record_everything
-from tinygrad_bc.compiler.numpy_target import build
-from tinygrad_bc.compiler.passes import stages
+from tinygrad_bc.compiler.numpy_target.target import build
+from tinygrad_bc.compiler.pipeline import stages
 from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.primitive import REGISTRY
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_bc as tg
-from tinygrad_bc.compiler.numpy_source import Writer
+from tinygrad_bc.compiler.numpy_source.writer import Writer
 from tinygrad_bc.primitive import CAPTURE, REGISTRY, mode
 from tinygrad_bc.record import Graph
 

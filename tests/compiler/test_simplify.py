@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import tinygrad_bc as tg
 from tinygrad_bc.autograd import record_everything
-from tinygrad_bc.compiler.simplify import simplify
+from tinygrad_bc.compiler.passes.simplify import simplify
 from tinygrad_bc.record import Graph
 
 

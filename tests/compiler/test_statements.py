@@ -3,7 +3,7 @@
 import numpy as np
 
 import tinygrad_bc as tg
-from tinygrad_bc.compiler.statements import MOST_OPERATIONS, statements
+from tinygrad_bc.compiler.numpy_source.statements import MOST_OPERATIONS, statements
 from tinygrad_bc.record import Graph
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_bc.compiler.calls import array_of, is_numbers, parts, rebuilt
 from tinygrad_bc.compiler.capture import Capture
-from tinygrad_bc.compiler.passes import TARGETS, build
+from tinygrad_bc.compiler.pipeline import TARGETS, build
 from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.compiler.runtime import MISSED, Built, Runner
 from tinygrad_bc.errors import ArgumentError, CaptureError, CompilerError, CompilerWarning

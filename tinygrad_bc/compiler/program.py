@@ -98,9 +98,9 @@ class Program:
 
     def passes(self) -> dict[str, Program]:
         """Return the program as it was captured and after each pass that every target begins with, by their names."""
-        from tinygrad_bc.compiler import passes
+        from tinygrad_bc.compiler import pipeline
 
-        return passes.stages(self)
+        return pipeline.stages(self)
 
     def source(self, target: str = "numpy", simplify: bool = True) -> str:
         """Return the program as it runs on a target: a module of NumPy, or a file of C.
@@ -116,9 +116,9 @@ class Program:
         ArgumentError
             If there is no such target.
         """
-        from tinygrad_bc.compiler import passes
+        from tinygrad_bc.compiler import pipeline
 
-        return passes.build(self, target, simplify).source
+        return pipeline.build(self, target, simplify).source
 
     def label(self, value: Value) -> str:
         """Return what a value is called; an input need not be part of the graph."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_bc.autograd import grad
-from tinygrad_bc.compiler.simplify import agree, is_arithmetic, simplify
+from tinygrad_bc.compiler.passes.simplify import agree, is_arithmetic, simplify
 from tinygrad_bc.derivation.backward import BackwardPass, Contribution
 from tinygrad_bc.derivation.formulas import Formulas
 from tinygrad_bc.derivation.notation import Expression, apply, derivative, equation, name, number, prime

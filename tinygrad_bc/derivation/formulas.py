@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.compiler.simplify import filled_with
-from tinygrad_bc.compiler.statements import recipe, statements
+from tinygrad_bc.compiler.numpy_source.statements import recipe, statements
+from tinygrad_bc.compiler.passes.simplify import filled_with
 from tinygrad_bc.derivation.notation import Expression, apply, name, number, summed, with_names
 from tinygrad_bc.primitive import REGISTRY
 from tinygrad_bc.record import Graph, Node, Value

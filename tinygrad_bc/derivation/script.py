@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.compiler import layout
-from tinygrad_bc.compiler.numpy_source import Length, Writer, identifier, leaves
-from tinygrad_bc.compiler.simplify import simplify
+from tinygrad_bc.compiler.numpy_source import layout
+from tinygrad_bc.compiler.numpy_source.writer import Length, Writer, identifier, leaves
+from tinygrad_bc.compiler.passes.simplify import simplify
 from tinygrad_bc.derivation.backward import BackwardPass
 from tinygrad_bc.derivation.recognise import Count
 from tinygrad_bc.record import Array, Graph, Value

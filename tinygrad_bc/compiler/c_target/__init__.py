@@ -1,0 +1,3 @@
+"""Programs as C: loops over tiles, compiled once, called through cffi."""
+
+from tinygrad_bc.compiler.c_target.target import build as build
