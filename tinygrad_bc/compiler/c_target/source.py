@@ -80,10 +80,11 @@ class CSource:
         self.written_inside = self._write_updates_inside()
         self.checks = list(plan.checks)
         leaves = {storage.value: storage for storage in (*self.arguments, *self.memory)}
+        copied = {*program.results, *program.updates.values()}  # which a number in the text cannot be
         self.constants = [
             Storage(value, self.names.new(plan.label(value), "constant"))
             for value in plan.graph
-            if plan.is_constant(value) and value._data.size != 1
+            if plan.is_constant(value) and (value._data.size != 1 or value in copied)
         ]
         self._stored = {**leaves, **{storage.value: storage for storage in self.constants}, **self._stored}
         self.copies = self._copied_leaves()
