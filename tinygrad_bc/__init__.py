@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from tinygrad_bc.draw import graph as graph
     from tinygrad_bc.page import explain as explain
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 # What recording and differentiating can do without is imported when it is first asked for.
 _LATER = {

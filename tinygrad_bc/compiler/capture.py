@@ -293,9 +293,11 @@ class Capture:
             known.setdefault(name or f"argument_{i}", leaf)
         graph = Graph([*self.results, *self._updates.values()], inputs, known)
         labels = {value: graph.label(value) for value in graph if not graph.label(value).startswith("%")}
+        derivatives: dict[Value, str] = {}
         for output, value, g in self._tracing.cotangents:
-            if value in labels and g in graph and g.node is not None:
-                labels.setdefault(g, f"d{labels.get(output, 'Loss')}_{labels[value]}")
+            if value in labels and g in graph and not g.name and g not in derivatives:
+                derivatives[g] = f"d{labels.get(output, 'Loss')}_{labels[value]}"
+        labels |= derivatives
         for old, new in self._updates.items():
             if old in labels and new.node is not None:
                 labels[new] = f"new_{labels[old]}"
