@@ -18,7 +18,7 @@ from tinygrad_bc.errors import CaptureError
 from tinygrad_bc.primitive import COUNTERPARTS, constant
 from tinygrad_bc.record import Array, Value, clock, tracer
 
-__all__ = ["Cell", "Live", "Tracer", "draw"]
+__all__ = ["Cell", "Item", "Live", "Tracer", "draw"]
 
 
 class Tracer:
@@ -31,7 +31,8 @@ class Tracer:
     current : dict of Value to Value
         What each tensor is by now: its leaf, or what it was updated to.
     renewed : dict of Value to Value
-        What parameters were updated to, which is where later backward passes end, and the parameters.
+        What parameters were updated to, which is where later backward passes end, and the parameters; and computed
+        values that were told to require a gradient, as their own.
     memory : list of (find, Value)
         The arrays that are not a tensor's (an optimiser's, a layer's), each found by a function, and their leaves.
     changed : dict of Value to Value
@@ -154,6 +155,10 @@ class Tracer:
                 "captured, after the tensor was used. Change it outside, or use x.detach() where no gradient is "
                 f"wanted\n{user_line()}"
             )
+
+    def begin_at(self, x: Value) -> None:
+        """Let a value that was computed without a gradient be a leaf that requires one: backward passes end there."""
+        self.renewed[x] = x
 
     def update(self, x: Value, new: Value) -> None:
         """Note that a tensor is another value from now on."""
@@ -297,6 +302,22 @@ def draw(find: Callable[[], Array], generator: np.random.Generator) -> Any:
     return find() if tracing is None else tracing.draw(find, generator)
 
 
+class Item:
+    """Where an array lives on between calls: under a name, in a dictionary that a function returns."""
+
+    def __init__(self, where: Callable[[], dict[str, Any]], name: str) -> None:
+        self._where = where
+        self._name = name
+
+    def __call__(self) -> Any:
+        """Return the array; None if it is no longer there."""
+        return self._where().get(self._name)
+
+    def put(self, array: Array) -> None:
+        """Let another array take its place."""
+        self._where()[self._name] = array
+
+
 class Live:
     """A Python number that is found anew at every call of a captured function: a learning rate, the count of steps.
 
@@ -320,13 +341,8 @@ class Live:
         return self._derived[key][0]
 
     def _computed(self, function: Callable[..., Any], *parts: Any) -> Live:
-        finders = [x.find if isinstance(x, Live) else None for x in parts]
         known = [x.value if isinstance(x, Live) else x for x in parts]
-
-        def find() -> Any:
-            return function(*(x if finder is None else finder() for finder, x in zip(finders, known)))
-
-        return Live(find, function(*known), self.tracing)
+        return Live(_finder(function, *parts), function(*known), self.tracing)
 
     def _asked(self, function: Callable[..., Any], *others: Any) -> Any:
         answer = self._with(function, *others)
@@ -424,6 +440,18 @@ class Live:
 
     def __repr__(self) -> str:
         return f"Live({self.value!r})"
+
+
+def _finder(function: Callable[..., Any], *parts: Any) -> Callable[[], Any]:
+    """Return a function that finds the parts, and applies another one to them; it is called at every step."""
+    first, *others = [x.find if isinstance(x, Live) else None for x in parts]
+    if not others:
+        return lambda: function(first())  # type: ignore[misc]
+    a, b = parts
+    (second,) = others
+    if second is None:
+        return lambda: function(first(), b)  # type: ignore[misc]
+    return (lambda: function(a, second())) if first is None else (lambda: function(first(), second()))
 
 
 class Cell(np.lib.mixins.NDArrayOperatorsMixin):

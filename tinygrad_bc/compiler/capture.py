@@ -98,16 +98,20 @@ class Capture:
         self._probe = weakref.ref(self._tracing.add_probe())
         self._stand_ins = [self._stand_in(i, x) for i, x in enumerate(self.call)]
         self._tracing.passed = {x: _part(self, i) for i, x in enumerate(self._stand_ins) if isinstance(x, Value)}
-        randomness = Randomness(function, self.call)
+        self._randomness = Randomness(function, self.call)
         try:
-            self._capture(args, kwargs, names, randomness)
+            self._capture(args, kwargs, names, self._randomness)
         except BaseException:
-            for undo in [*self._tracing.undo, *(undo for _, undo in self._tracing.acts)][::-1]:
-                undo()
-            randomness.restore(self._tracing.drawn)
-            for x, leaf in self._tracing.leaves.items():
-                x._requires_grad = leaf._requires_grad
+            self.take_back()
             raise
+
+    def take_back(self) -> None:
+        """Let everything be as it was before the function ran."""
+        for undo in [*self._tracing.undo, *(undo for _, undo in self._tracing.acts)][::-1]:
+            undo()
+        self._randomness.restore(self._tracing.drawn)
+        for x, leaf in self._tracing.leaves.items():
+            x._requires_grad = leaf._requires_grad
 
     def _capture(self, args: Any, kwargs: Any, names: Mapping[str, Any], randomness: Randomness) -> None:
         tracing, taken = self._tracing, iter(self._stand_ins)

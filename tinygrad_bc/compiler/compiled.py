@@ -9,7 +9,7 @@ import types
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from tinygrad_bc.compiler.capture import Capture
 from tinygrad_bc.compiler.pipeline import TARGETS, build
 from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.compiler.runtime import MISSED, Built, Runner
-from tinygrad_bc.errors import ArgumentError, CaptureError, CompilerError, CompilerWarning
+from tinygrad_bc.errors import ArgumentError, CaptureError, CompilerError, CompilerWarning, MissingDependencyError
 from tinygrad_bc.primitive import GRADIENTS, OFF, mode
 from tinygrad_bc.record import Value, captures, tracer
 
@@ -26,6 +26,16 @@ __all__ = ["Compiled", "compile"]
 
 MOST_PROGRAMS = 16
 """How many programs a compiled function keeps: one for each structure, shapes and element types of its arguments."""
+
+
+@overload
+def compile(fn: Callable[..., Any], *, target: str = ..., simplify: bool = ..., steps: int = ...) -> Compiled: ...
+
+
+@overload
+def compile(
+    fn: None = None, *, target: str = ..., simplify: bool = ..., steps: int = ...
+) -> Callable[[Callable[..., Any]], Compiled]: ...
 
 
 def compile(
@@ -127,6 +137,8 @@ class Compiled:
         *args, **kwargs
             What the function is called with, every time.
         """
+        if not isinstance(steps, int) or steps < 1:
+            raise ArgumentError(f"{self.__name__}.loop: {steps!r} steps, but expected a whole number of at least 1")
         if captures and tracer.get() is not None:  # part of a function that is being captured itself
             return [self._fn(*args, **kwargs) for _ in range(steps)][-1]
         call: list[Any] = [*args, *kwargs.values()]
@@ -163,7 +175,11 @@ class Compiled:
         """Run the function itself, and keep the program that is made of what it did."""
         names = self._signature.bind(*args, **kwargs).arguments
         capture = Capture(self._fn, args, kwargs, names)
-        built = _built(capture.program, self._target, self._simplify)
+        try:
+            built = self._built(capture.program)
+        except BaseException:
+            capture.take_back()
+            raise
         result = capture.apply()
         self._runners.setdefault(key, []).insert(0, Runner(capture, built))
         self._runners.move_to_end(key)
@@ -173,6 +189,17 @@ class Compiled:
             if not oldest:
                 self._runners.popitem(last=False)
         return result
+
+    def _built(self, program: Program) -> Built:
+        """Return a program made ready for the target; NumPy takes the place of a compiler that is not there."""
+        try:
+            return build(program, self._target, self._simplify)
+        except (CompilerError, MissingDependencyError) as error:
+            if self._target == "numpy":
+                raise
+            warnings.warn(f"{error}\n{self.__name__} runs as NumPy instead", CompilerWarning, stacklevel=5)
+            self._target = "numpy"
+            return build(program, self._target, self._simplify)
 
     @property
     def programs(self) -> list[Program]:
@@ -194,23 +221,6 @@ class Compiled:
 
     def __repr__(self) -> str:
         return f"<compiled {self.__name__} for {self._target}, {len(self.programs)} programs>"
-
-
-def _built(program: Program, target: str, simplify: bool) -> Built:
-    """Return a program made ready for a target; NumPy takes the place of a compiler that is not there."""
-    try:
-        return build(program, target, simplify)
-    except CompilerError as error:
-        if target == "numpy":
-            raise
-        warnings.warn(f"{error}\n{program.name} runs as NumPy instead", CompilerWarning, stacklevel=5)
-        return build(program, "numpy", simplify)
-
-
-def _repeated(call: list[Any]) -> list[int]:
-    """Return where each tensor is passed first: one in two places is recorded once, two are two leaves."""
-    first: dict[int, int] = {}
-    return [first.setdefault(id(x), i) for i, x in enumerate(call) if isinstance(x, Value)]
 
 
 def _kind(x: Any) -> Any:

@@ -13,6 +13,7 @@ from tinygrad_bc.compiler.capture import Capture, Result
 from tinygrad_bc.compiler.conditions import Conditions
 from tinygrad_bc.primitive import constant
 from tinygrad_bc.record import Array, Value, clock
+from tinygrad_bc.tracing import Item
 
 __all__ = ["MISSED", "Bound", "Built", "Runner"]
 
@@ -120,7 +121,7 @@ class Runner:
         """
         capture = self.capture
         capture.call = call
-        if not self._same():
+        if not (self._same_variables() and self._same()):
             if not self._holds():
                 return 0, None
             self._bind()
@@ -143,7 +144,7 @@ class Runner:
         capture = self.capture
         self._given = [array_of(call[i]) for i in capture.given]
         return (
-            not (capture.draws or capture.arrays or self._mirrored or capture.changed_arguments)
+            not (capture.draws or self._mirrored or capture.changed_arguments)
             and not any(x._exposed for x in (*self._steady, *(call[i] for i in self._steady_given)))
             and all(x.flags.c_contiguous for x in self._given)
             and all(isinstance(call[i], Value | np.ndarray) for i in capture.given)
@@ -246,6 +247,8 @@ class Runner:
         self._seen = None
         variables = Conditions()
         capture.variables.add_to(variables)
+        for find in capture.arrays:
+            variables.add("{0}() is {1}", find, find())
         self._same_variables = variables.compiled()
         self._same = self._conditions().compiled()
         self._repeated = None
@@ -257,11 +260,8 @@ class Runner:
             conditions.add(f"{{0}}._data is {{1}} and {{0}}._requires_grad is {required}", x, x._data)
             if required:
                 conditions.add("{0}.hooks is {1}", x, hooks)
-        for find in self.capture.arrays:
-            conditions.add("{0}() is {1}", find, find())
         for x, none in self.capture.had_no_gradient:
             conditions.add("{0}._grad is None" if none else "{0}._grad is not None", x)
-        self.capture.variables.add_to(conditions)
         return conditions
 
 
@@ -291,7 +291,13 @@ def _contiguous(x: Any) -> Array:
 
 
 def _moved(source: Any, home: Array) -> bool:
-    """Let a tensor have its memory elsewhere, unless somebody has had it in hand; return whether that is so."""
+    """Let a tensor have its memory elsewhere, unless somebody has had it in hand; return whether that is so.
+
+    What an optimiser remembers is in a dictionary, where another array can take its place.
+    """
+    if isinstance(source, Item):
+        source.put(home)
+        return True
     if not isinstance(source, Value) or source._exposed:
         return False
     source._data = np.asarray(_Part(home))

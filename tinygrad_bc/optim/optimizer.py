@@ -16,7 +16,7 @@ from tinygrad_bc.autograd import enable_grad, no_grad
 from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from tinygrad_bc.record import Array, clock, tracer
 from tinygrad_bc.tensor import Tensor
-from tinygrad_bc.tracing import Cell, Live, Tracer
+from tinygrad_bc.tracing import Cell, Item, Live, Tracer
 
 __all__ = ["Optimizer", "checked_parameters", "title"]
 
@@ -221,7 +221,7 @@ class Optimizer:
         return [state["step"] - first for state in states]  # type: ignore[index]
 
     def _memory_finder(self, parameter: Tensor, name: str) -> Callable[[], Array]:
-        return lambda: self.state.get(parameter, {}).get(name)  # type: ignore[return-value]  # None: no longer there
+        return Item(lambda: self.state.get(parameter, {}), name)
 
     def _count(self, parameters: Iterable[Tensor], steps: int) -> None:
         for parameter in parameters:
