@@ -223,6 +223,12 @@ class Compiled:
         return f"<compiled {self.__name__} for {self._target}, {len(self.programs)} programs>"
 
 
+def _repeated(call: list[Any]) -> list[int]:
+    """Return where each tensor is passed first: one in two places is recorded once, two are two leaves."""
+    first: dict[int, int] = {}
+    return [first.setdefault(id(x), i) for i, x in enumerate(call) if isinstance(x, Value)]
+
+
 def _kind(x: Any) -> Any:
     """Return what two arguments have in common that one program is made for."""
     if isinstance(x, Value):

@@ -202,7 +202,9 @@ def _operand(code: ast.expr, node: Node) -> Any:
 
 
 def _makes(ufunc: np.ufunc, inputs: Sequence[Any], value: Value) -> bool:
-    """Return whether a ufunc makes just this shape and element type."""
+    """Return whether a ufunc makes just this shape and element type, element by element."""
+    if ufunc.signature is not None:  # `@`
+        return False
     kinds = [x.dtype if isinstance(x, Value) else type(x) for x in inputs]
     shapes = [x.shape for x in inputs if isinstance(x, Value)]
     try:
@@ -231,19 +233,20 @@ def _reduction(code: ast.expr, node: Node, value: Value) -> Instruction | None:
 # --- operations that are no ufuncs ---------------------------------------------------------------
 
 
-def _product(value: Value, node: Node) -> Instruction | None:
-    a, b = node.inputs
-    if not (a.dtype == b.dtype == value.dtype):
-        return None
-    function = "dot" if a._data.ndim == b._data.ndim == 2 else "matmul"
-    return Instruction(value, node.inputs, parse(f"np.{function}(x0, x1, out={OUT})"), Kind.CALL)
+def _product(value: Value, node: Node) -> Instruction:
+    """Return a product as the operation makes it."""
+    return _multiplied(value, node, "dot" if all(x._data.ndim == 2 for x in node.values) else "matmul")
 
 
 def _dot(value: Value, node: Node) -> Instruction:
     """Return a product of matrices and vectors by `numpy.dot`, which takes less time to get to it."""
-    if value.shape and (made := _product(value, node)):
-        return made._replace(code=parse(f"np.dot(x0, x1, out={OUT})"))
-    return Instruction(value, node.inputs, parse("np.dot(x0, x1)"), Kind.ASSIGNMENT)
+    return _multiplied(value, node, "dot")
+
+
+def _multiplied(value: Value, node: Node, function: str) -> Instruction:
+    if value.shape and all(x.dtype == value.dtype for x in node.values):
+        return Instruction(value, node.inputs, parse(f"np.{function}(x0, x1, out={OUT})"), Kind.CALL)
+    return Instruction(value, node.inputs, parse(f"np.{function}(x0, x1)"), Kind.ASSIGNMENT)
 
 
 def _choice(value: Value, node: Node) -> Instruction | None:
