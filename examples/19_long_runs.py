@@ -2,7 +2,7 @@
 
     python examples/19_long_runs.py
 
-Read `18_honest_protocol.py` first; this is the last. One learns
+Read `18_honest_protocol.py` first. One learns
 - that a loader can draw batches from a file that never fits into memory as a whole;
 - that a training that is interrupted goes on from its last checkpoint, and ends with the same bits;
 - that with a constant learning rate the weights wander around the minimum, and their average does not.

@@ -1,10 +1,12 @@
-"""The course, scripts 10 to 19: each runs, says what its numbers say, and leaves pictures that show something."""
+"""The course, scripts 10 to 20: each runs, says what its numbers say, and leaves pictures that show something."""
 
+import ast
 import importlib
 import itertools
 import re
 from pathlib import Path
 
+import hand_derived
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,8 +35,8 @@ def wisconsin():
 
 
 def test_every_script_says_what_it_is_read_after():
-    scripts = sorted(path.name for path in EXAMPLES.glob("1[0-9]_*.py"))
-    assert [name[:2] for name in scripts] == [str(number) for number in range(10, 20)]
+    scripts = sorted(path.name for path in EXAMPLES.glob("[12][0-9]_*.py"))
+    assert [name[:2] for name in scripts] == [str(number) for number in range(10, 21)]
     for before, name in itertools.pairwise(["09_optimisers.py", *scripts]):
         text = (EXAMPLES / name).read_text(encoding="utf-8")
         assert f"Read `{before}` first" in text
@@ -270,3 +272,89 @@ def test_long_runs(run):
     X, noise = table[:, :-1], table[:, -1] - script.truth(table[:, :-1])
     assert np.abs(X.mean(axis=0)).max() < 0.1
     assert noise.std() == pytest.approx(script.NOISE, rel=0.05)
+
+
+# --- 20 ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Return the script, in a hurry: nothing here depends on how long a step takes."""
+    script = importlib.import_module("20_compiled")
+    monkeypatch.setattr(script, "ROUNDS", 2)
+    monkeypatch.setattr(script, "STEPS_IN_A_ROUND", 2)
+    return script
+
+
+def momentum_by_hand(X, Y, steps):
+    """Return the losses of the formulas derived on paper, with momentum and the cosine schedule; and the weights."""
+    parameters, losses = hand_derived.initial_parameters(), []
+    buffers = {name: np.zeros_like(p) for name, p in parameters.items()}
+    for i in range(steps):
+        Z1, A1, Z2, Yh = hand_derived.forward(X, **parameters)
+        losses.append(hand_derived.cost(Y, Yh).item())
+        slopes = hand_derived.derivatives(X, Y, parameters["W1"], parameters["W2"], Z1, A1, Z2, Yh)
+        buffers = {name: 0.9 * b + slopes[f"dLoss_{name}"] for name, b in buffers.items()}
+        rate = 0.1 * (1 + np.cos(np.pi * i / steps)) / 2
+        parameters = {name: p - rate * buffers[name] for name, p in parameters.items()}
+    return losses, parameters
+
+
+def test_compiled(compiled, run):
+    _, printed, written = run("20_compiled")
+    assert set(written) == {"program.svg", "step.py", "step.c", "times.png"}
+    _, captured, rest = printed.split("\nstep(lr, W1, X, b1, W2, b2, Y")
+    simplified, rest = rest.split("\n\n", 1)
+    assert "dLoss_Yh =" in captured
+    assert "dLoss_Yh =" not in simplified
+    difference, quotient = re.findall(r"(%\d+) = Yh − Y|dLoss_Z2 = (%\d+) / 500", simplified)
+    assert difference[0] == quotient[1]
+
+    X, Y = (x.T for x in wisconsin())
+    losses, _ = momentum_by_hand(X, Y, compiled.STEPS)
+    assert f"After {compiled.STEPS} eager steps the loss is {losses[-1]:.6f}." in rest
+    ways = ["numpy", "numpy, loop inside", "c", "c, loop inside"]
+    for name in ways:
+        assert max(numbers(re.findall(rf"^  {name} +(\d\S+  \d\S+)$", rest, re.MULTILINE)[0])) < 1e-12
+    assert "  numpy, not simplified  0e+00  0e+00\n" in rest
+    timed = re.findall(r"^  (\S.*?) +\d+\.\d µs \(\d+\.\d to \d+\.\d\)  \d+\.\d ×$", rest, re.MULTILINE)
+    assert timed == ["eager", "numpy, not simplified", *ways]
+    assert "item() in a function that is being captured" in rest
+    assert "20_compiled.py:" in rest
+    assert "tensor([0.6, 0.8])" in rest
+
+
+def test_the_written_step_trains_on_numpy_alone(compiled, run):
+    *_, written = run("20_compiled")
+    text = written["step.py"].read_text(encoding="utf-8")
+    imports = [ast.unparse(node) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert imports == ["import numpy as np"]
+    space = {}
+    exec(compile(text, "step.py", "exec"), space)
+    X, Y = (np.ascontiguousarray(x.T) for x in wisconsin())
+    parameters = np.concatenate([p.ravel() for p in hand_derived.initial_parameters().values()])
+    prepare, step = space["bind"](X, Y, parameters, np.zeros(166))
+    rates = 0.05 * (1 + np.cos(np.pi * np.arange(compiled.STEPS) / compiled.STEPS))
+    prepare(rates[0])
+    losses = [float(*step(rate)) for rate in rates]
+    by_hand, expected = momentum_by_hand(X, Y, compiled.STEPS)
+    np.testing.assert_allclose(losses, by_hand, rtol=1e-11)
+    np.testing.assert_allclose(
+        parameters, np.concatenate([p.ravel() for p in expected.values()]), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_without_a_compiler_the_lesson_does_without_c(compiled, run, monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    _, printed, written = run("20_compiled")
+    assert set(written) == {"program.svg", "step.py", "times.png"}
+    assert "The target 'c' is left out: no C compiler that works was found; tried: no-such-compiler" in printed
+    assert "numpy, loop inside" in printed
+    assert "c, loop inside" not in printed
+
+
+def test_both_ways_to_clip_do_the_same(compiled):
+    for gradient in ([3.0, 4.0], [0.3, 0.4], [0.6, 0.8]):
+        expected = np.array(gradient) / max(1, np.hypot(*gradient))
+        for clip in (compiled.clip_by_if, compiled.clip_by_maximum, tg.compile(compiled.clip_by_maximum)):
+            np.testing.assert_allclose(clip(tg.tensor(gradient)).data, expected, rtol=1e-12)

@@ -23,8 +23,11 @@ def sets():
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"lr {run['lr']}")
 def test_every_figure_that_the_tutorial_printed(run, sets):
+    assert_figures(run, wisconsin.train(*sets[:2], run["lr"], run["iterations"]), sets)
+
+
+def assert_figures(run, training, sets):
     X, Y, X_val, Y_val = sets
-    training = wisconsin.train(X, Y, run["lr"], run["iterations"])
     assert {i: f"{training.costs[int(i)]:.6f}" for i in run["cost"]} == run["cost"]
     network = training.network
     scores = wisconsin.Scores(
@@ -34,6 +37,25 @@ def test_every_figure_that_the_tutorial_printed(run, sets):
         assert scores.at(float(threshold), accuracy_score) == expected
     for threshold, expected in run["mistakes"].items():
         assert expected.items() <= scores.at(float(threshold), wisconsin.mistakes).items()
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"lr {run['lr']}")
+def test_compiled_training_comes_to_every_figure_too(run, target, sets):
+    assert_figures(run, wisconsin.train(*sets[:2], run["lr"], run["iterations"], target=target), sets)
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_compiled_training_is_the_eager_one(target, sets):
+    X, Y, *_ = sets
+    eager, compiled = (wisconsin.train(X, Y, 0.01, 1500, (0, 50, 1499), target=t) for t in (None, target))
+    assert set(compiled.costs.index) == {0, 500, 1000, *(49, 1498), 1499}  # reported, before snapshots, the last
+    np.testing.assert_allclose(compiled.costs, eager.costs[compiled.costs.index], rtol=1e-12)
+    states = [[training.network.state_dict(), *training.snapshots.values()] for training in (eager, compiled)]
+    assert list(compiled.snapshots) == [0, 50, 1499]
+    for expected, found in zip(*states, strict=True):
+        for name in expected:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-11, atol=1e-14)
 
 
 def test_training_follows_the_hand_written_backward_pass(sets):
@@ -115,8 +137,9 @@ def test_a_wrong_formula_makes_the_run_fail(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero):RuntimeWarning")
-def test_training_that_diverges_says_so(tmp_path, capsys):
-    assert wisconsin.main(["--lr", "1e9", "--iterations", "30", "--out", str(tmp_path)]) == 1
+@pytest.mark.parametrize("compiled", [[], ["--compile", "numpy"], ["--compile", "c"]], ids=" ".join)
+def test_training_that_diverges_says_so(compiled, tmp_path, capsys):
+    assert wisconsin.main(["--lr", "1e9", "--iterations", "30", "--out", str(tmp_path), *compiled]) == 1
     assert "training diverged: the cost is no number any more at iteration" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
@@ -128,6 +151,7 @@ def test_training_that_diverges_says_so(tmp_path, capsys):
         (["--lr", "nan"], "'nan' is not a positive float"),
         (["--iterations", "0"], "'0' is not a positive int"),
         (["--iterations", "many"], "'many' is not a positive int"),
+        (["--compile", "fortran"], "argument --compile: invalid choice: 'fortran'"),
         (["--threshold", "1.5"], "'1.5' does not lie between 0 and 1"),
         (["--out", __file__], "cannot be a folder: File exists"),
     ],

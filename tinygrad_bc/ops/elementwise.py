@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_bc.errors import ArgumentError, DTypeError, ShapeError
 from tinygrad_bc.ops._arguments import counterparts, floats, shaped
+from tinygrad_bc.ops._error_function import erf_of, erfc_of
 from tinygrad_bc.primitive import ErrorSample, Primitive, Sample, composite, primitive
 from tinygrad_bc.samples import Samples, binary, disagreeing, draw, unary
 
@@ -517,22 +518,16 @@ def _with_tails(rng: np.random.Generator) -> list[Sample]:
     return [*unary()(rng), Sample(np.array([-5.0, -2.0, -0.2, 0.0, 0.3, 1.0, 4.5]))]
 
 
-def _one_by_one(function: Callable[[float], float], x: Any) -> Any:
-    """Apply a function of the standard library that NumPy does not have."""
-    x = np.asarray(floats(x))
-    return np.fromiter(map(function, x.flat), x.dtype, x.size).reshape(x.shape)
-
-
 @primitive(formula="erf({x})", vjps=[lambda g, y, x: g * (2 / math.sqrt(math.pi) * exp(-x * x))], samples=_with_tails)
 def erf(x: Any) -> Any:
     """Error function, ``2/√π ∫₀ˣ exp(−t²) dt``."""
-    return _one_by_one(math.erf, x)
+    return erf_of(np.asarray(floats(x)))
 
 
 @primitive(formula="erfc({x})", vjps=[lambda g, y, x: g * (-2 / math.sqrt(math.pi) * exp(-x * x))], samples=_with_tails)
 def erfc(x: Any) -> Any:
     """Complement of the error function, ``1 − erf(x)``, exact also where it is very small."""
-    return _one_by_one(math.erfc, x)
+    return erfc_of(np.asarray(floats(x)))
 
 
 # --- sign and rounding: steps, flat between them -------------------------------------------------
