@@ -113,18 +113,18 @@ class Tensor(Value):
     def requires_grad(self, required: bool) -> None:
         if bool(required) == self._requires_grad and self.node is not None:
             return
-        tracing = None if self._requires_grad else tracer.get()  # in a captured function, also what is none has a node
-        if self.node is not None and tracing is None:
-            raise GradientError(
-                f"{self._title()} was computed by `{self.node.op.name}`, so whether it requires a gradient "
-                "follows from what it was computed from. For one without history take .detach()"
-            )
         if required and self.dtype.kind != "f":
             raise DTypeError(
                 f"{self._title()} has dtype {self.dtype}, and only floating-point numbers have gradients: "
                 "make it with dtype=float, or from numbers with a decimal point"
             )
         if self.node is not None:
+            tracing = tracer.get()
+            if self._requires_grad or tracing is None:  # in a captured function leaves, too, may have been computed
+                raise GradientError(
+                    f"{self._title()} was computed by `{self.node.op.name}`, so whether it requires a gradient "
+                    "follows from what it was computed from. For one without history take .detach()"
+                )
             tracing.begin_at(self)
         self._requires_grad = bool(required)
         clock()

@@ -253,7 +253,7 @@ class Tracer:
         """Return the leaf, without axes, for a number that is found anew at every call."""
         key = (id(live), dtype)
         if key not in self._leaf_of:
-            leaf = self._new_leaf(np.array(live.value, dtype), live.name)
+            leaf = self._new_leaf(np.array(live.value, dtype), live.name or "number")
             self.numbers[leaf] = (len(self.acts), lambda: np.array(live.find(), dtype))
             self._leaf_of[key] = (live, leaf)  # which keeps the number alive, and its id its own
         return self._leaf_of[key][1]

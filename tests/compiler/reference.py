@@ -7,6 +7,7 @@ class Reference:
     """A program that runs as a target does, slowly, and is its own `Built` and `Bound`."""
 
     source = ""
+    any_layout = True
 
     def __init__(self, program):
         self.program = program

@@ -42,6 +42,7 @@ def test_numpy_takes_the_place_of_c():
     with pytest.warns(CompilerWarning, match=r"no C compiler that works was found.*no-such-compiler(.|\n)*as NumPy"):
         run(x)
     step(tg.tensor(x))
+    assert "int step(" in run.program.source("c")  # which can be read all the same
     run.loop(3, x)
     for _ in range(3):
         step(tg.tensor(x))

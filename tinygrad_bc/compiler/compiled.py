@@ -50,8 +50,8 @@ def compile(
     Parameters
     ----------
     fn : callable
-        A function of tensors, arrays, numbers, or lists, tuples and dictionaries of them. Arrays arrive as tensors.
-        It may return the same. Any other arguments (a model, a flag) belong to the structure.
+        A function of tensors, arrays, numbers, or lists, tuples and dictionaries of them. Arrays and tables arrive as
+        tensors. It may return the same. Any other arguments (a model, a flag) belong to the structure.
     target : str
         ``"numpy"``, NumPy with preallocated buffers, or ``"c"``, compiled by the system's C compiler. Where there is
         none, a warning says so, and NumPy is used.
@@ -147,6 +147,7 @@ class Compiled:
             if isinstance(x, dict | list | tuple):
                 call, structure = list(parts((args, kwargs))), repr(rebuilt((args, kwargs), lambda _: ...))
                 break
+        call = list(map(_without_table, call))
         key = (structure, mode.get() is OFF, *map(_kind, call))
         if len(set(map(id, call))) < len(call):
             key = (*key, *_repeated(call))
@@ -155,7 +156,7 @@ class Compiled:
             while steps:
                 done, result = self._run(key, call, steps)
                 if not done:
-                    done, result = 1, self._capture(key, args, kwargs)
+                    done, result = 1, self._capture(key, *rebuilt((args, kwargs), _without_table))
                 steps -= done
         return result
 
@@ -227,6 +228,11 @@ def _repeated(call: list[Any]) -> list[int]:
     """Return where each tensor is passed first: one in two places is recorded once, two are two leaves."""
     first: dict[int, int] = {}
     return [first.setdefault(id(x), i) for i, x in enumerate(call) if isinstance(x, Value)]
+
+
+def _without_table(x: Any) -> Any:
+    """Return a table as an array, which takes pandas long enough not to be done twice; anything else as it is."""
+    return array_of(x) if not isinstance(x, Value | np.ndarray) and hasattr(x, "to_numpy") else x
 
 
 def _kind(x: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from tinygrad_bc.compiler.passes.lower import lower
@@ -10,12 +11,17 @@ from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.compiler.runtime import Built
 from tinygrad_bc.errors import ArgumentError
 
-__all__ = ["PASSES", "TARGETS", "build", "stages"]
+__all__ = ["PASSES", "TARGETS", "build", "source", "stages"]
 
 
 def simplified(program: Program) -> Program:
-    """Return the program with its arithmetic simplified, and without what nobody needs."""
-    return program.replaced(simplify(program.graph.outputs, program.inputs))
+    """Return the program with its arithmetic simplified, and without what nobody needs.
+
+    What several operations use is computed once, where multiplying it out into each of them saves nothing.
+    """
+    graph = program.graph
+    used = Counter(x for value in graph if (node := graph.node(value)) is not None for x in set(node.values))
+    return program.replaced(simplify(graph.outputs, program.inputs, keep=[x for x, n in used.items() if n > 1]))
 
 
 PASSES: dict[str, Callable[[Program], Program]] = {"simplified": simplified, "lowered": lower}
@@ -40,6 +46,15 @@ def _c(program: Program, simplify: bool) -> Built:
     from tinygrad_bc.compiler import c_target
 
     return c_target.build(list(stages(program).values())[-1] if simplify else program)
+
+
+def source(program: Program, target: str, simplify: bool = True) -> str:
+    """Return the file that a target makes of a program; C is not compiled for that."""
+    if target != "c":
+        return build(program, target, simplify).source
+    from tinygrad_bc.compiler import c_target
+
+    return c_target.written(list(stages(program).values())[-1] if simplify else program)
 
 
 TARGETS: dict[str, Callable[[Program, bool], Built]] = {"numpy": _numpy, "c": _c}

@@ -118,7 +118,7 @@ class Program:
         """
         from tinygrad_bc.compiler import pipeline
 
-        return pipeline.build(self, target, simplify).source
+        return pipeline.source(self, target, simplify)
 
     def label(self, value: Value) -> str:
         """Return what a value is called; an input need not be part of the graph."""

@@ -32,9 +32,17 @@ class Bound(Protocol):
 
 
 class Built(Protocol):
-    """A program made ready for a target."""
+    """A program made ready for a target.
+
+    Attributes
+    ----------
+    source : str
+    any_layout : bool
+        Whether arguments are given as they lie in memory, and not C-contiguous.
+    """
 
     source: str
+    any_layout: bool
 
     def pack(self, memory: Sequence[Array]) -> list[Array]:
         """Return arrays that hold the same numbers as `memory`, laid out as the program wants them."""
@@ -146,7 +154,7 @@ class Runner:
         return (
             not (capture.draws or self._mirrored or capture.changed_arguments)
             and not any(x._exposed for x in (*self._steady, *(call[i] for i in self._steady_given)))
-            and all(x.flags.c_contiguous for x in self._given)
+            and (self.built.any_layout or all(x.flags.c_contiguous for x in self._given))
             and all(isinstance(call[i], Value | np.ndarray) for i in capture.given)
         )
 
@@ -199,7 +207,8 @@ class Runner:
         capture = self.capture
         for source, home, _ in self._mirrored:
             np.copyto(home, _array(source))
-        arguments = [_contiguous(call[i]) for i in capture.given] + rows[0]
+        given = array_of if self.built.any_layout else _contiguous
+        arguments = [given(call[i]) for i in capture.given] + rows[0]
         if capture.draws:
             draws = [find() for find in capture.draws]
             arguments += [draws[i] for i in capture.draws_used]

@@ -11,8 +11,8 @@ import numpy as np
 from tinygrad_bc.autograd import no_grad
 from tinygrad_bc.errors import ArgumentError, GradientError, ShapeError
 from tinygrad_bc.linalg import vector_norm
-from tinygrad_bc.ops import clip, concatenate, where
-from tinygrad_bc.record import Array, as_array, as_values, tracer
+from tinygrad_bc.ops import cast, clip, concatenate, where
+from tinygrad_bc.record import as_array, as_values, tracer
 from tinygrad_bc.tensor import Tensor
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "vector_to_parameters"]
@@ -57,38 +57,28 @@ def clip_grad_norm_(
     if not norm_type > 0:
         raise ArgumentError(f"clip_grad_norm_: norm_type={norm_type!r}, but expected a positive number, or inf")
     owners = _with_gradients(parameters)
-    if tracer.get() is not None:
-        return _clipped_while_capturing(owners, max_norm, norm_type)
-    norm = _norm([p._grad._array for p in owners], norm_type)
-    if error_if_nonfinite and not math.isfinite(norm):
-        broken = ", ".join(p.name or f"one of shape {p.shape}" for p in owners if not np.isfinite(p._grad._array).all())
-        raise GradientError(
-            f"clip_grad_norm_: the norm of the gradients is {norm}; there is a NaN or an infinity in that of {broken}. "
-            "`with tg.detect_anomaly():` around forward and backward pass shows where it came from"
-        )
-    factor = max_norm / (norm + 1e-6)
-    if factor < 1:
-        for p in owners:
-            p.grad = (p._grad._array * factor).astype(p.dtype)
-    return norm
-
-
-def _clipped_while_capturing(owners: list[Tensor], max_norm: float, norm_type: float) -> Any:
-    """Record the clipping while a function is captured; whether it does anything is decided at every call."""
+    if not owners:
+        return 0.0
     with no_grad():
         norm = vector_norm(concatenate([p._grad.reshape(-1) for p in owners]), norm_type)
         factor = max_norm / (norm + 1e-6)
-        for p in owners:
-            p.grad = where(factor < 1, p._grad * factor, p._grad)
-    return norm
-
-
-def _norm(arrays: list[Array], order: float) -> float:
-    """Return the norm of the numbers in all arrays, scaled so that no power overflows."""
-    largest = max((float(np.abs(array).max(initial=0.0)) for array in arrays), default=0.0)
-    if order == math.inf or not 0 < largest < math.inf:
-        return largest
-    return largest * sum(float((np.abs(array / largest) ** order).sum()) for array in arrays) ** (1 / order)
+        if tracer.get() is not None:  # whether it does anything is decided at every call
+            for p in owners:
+                p.grad = where(factor < 1, cast(p._grad * factor, p.dtype), p._grad)
+            return norm
+        length: float = norm.item()
+        if error_if_nonfinite and not math.isfinite(length):
+            broken = ", ".join(
+                p.name or f"one of shape {p.shape}" for p in owners if not np.isfinite(p._grad._array).all()
+            )
+            raise GradientError(
+                f"clip_grad_norm_: the norm of the gradients is {length}; there is a NaN or an infinity in that of "
+                f"{broken}. `with tg.detect_anomaly():` around forward and backward pass shows where it came from"
+            )
+        if factor.item() < 1:
+            for p in owners:
+                p.grad = cast(p._grad * factor, p.dtype)
+    return length
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tinygrad_bc.compiler.c_target.index import VIEWS, Affine, Axis, Index, behind, indexed, operand_indices
+from tinygrad_bc.compiler.c_target.index import VIEWS, Affine, Axis, Index, behind, indexed, operand_indices, windowed
 from tinygrad_bc.ops._arguments import counted_axes
 from tinygrad_bc.record import Graph, Node, Value
 
@@ -98,6 +98,8 @@ class Axes:
             found = indexed(value.shape, arrays, node.params["key"], tuple(map(Affine.along, self._of[x])))
             yield value, found
             yield from ((lookup.array, lookup.index) for i in found for lookup in i.lookups)
+        elif name == "fold":
+            yield value, windowed(node.params["grid"], tuple(map(Affine.along, self._of[node.inputs[0]])))
         elif name in ("concatenate", "stack", "pad"):
             yield from self._parts(node, index)
         elif name in VIEWS:

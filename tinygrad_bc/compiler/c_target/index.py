@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tinygrad_bc.ops.convolution import Grid
 from tinygrad_bc.ops.index import HERE
 from tinygrad_bc.record import Node, Value
 
@@ -26,9 +27,10 @@ __all__ = [
     "indexed",
     "linear",
     "operand_indices",
+    "windowed",
 ]
 
-VIEWS = frozenset(["reshape", "permute", "matrix_transpose", "broadcast_to", "getitem", "flip"])
+VIEWS = frozenset(["reshape", "permute", "matrix_transpose", "broadcast_to", "getitem", "flip", "windows"])
 """The operations that move elements, or repeat them, and compute nothing."""
 
 
@@ -182,7 +184,17 @@ def behind(value: Value, node: Node, index: Index) -> Index | None:
     if node.op.name == "flip":
         dims = [d % len(index) for d in node.params["dims"]]
         return tuple(i * -1 + (n - 1) if d in dims else i for d, (i, n) in enumerate(zip(index, x.shape)))
+    if node.op.name == "windows":
+        return windowed(node.params["grid"], index)
     return indexed(x.shape, node.inputs[1:], node.params["key"], index)
+
+
+def windowed(grid: Grid, index: Index) -> Index:
+    """Return the index into the array that windows, which lie inside of it, were taken from."""
+    n = grid.axes
+    lead, across, within = index[: -2 * n], index[-2 * n : -n], index[-n:]
+    places = (p * step + k * gap for p, step, k, gap in zip(across, grid.stride, within, grid.dilation))
+    return (*lead, *places)
 
 
 def _unshaped(before: Sequence[int], after: Sequence[int], index: Index) -> Index | None:

@@ -23,6 +23,7 @@ from tinygrad_bc.compiler.c_target.index import (
     indexed,
     linear,
     operand_indices,
+    windowed,
 )
 from tinygrad_bc.compiler.c_target.reading import PUT_TOGETHER, REDUCTIONS, Reading
 from tinygrad_bc.compiler.c_target.statements import Apply, Load, Statement, operand
@@ -127,6 +128,8 @@ class Plan(Reading):
             yield self._reduction(value, node, index)
         elif name == "put":
             yield from self._put(value, node, index)
+        elif name == "fold":
+            yield from self._fold(value, node, index)
         elif name in PUT_TOGETHER:
             yield from self._put_together(value, node, index)
         elif name in VIEWS:
@@ -147,14 +150,14 @@ class Plan(Reading):
         return x
 
     def _product(self, value: Value, node: Node, index: Index) -> Statement:
+        if self.is_large_product(value, node):
+            self.whole.add(value)
+            factors = [operand(self.resolved(x, i), i[-2], i[-1]) for x, i in self.factors(value, node)]
+            return Statement(value, index, None, "gemm", (), [factor for factor in factors if factor is not None])
         a, b = node.inputs
         axis = self.axes[a][-1] or self.axes[b][-2 if len(b.shape) > 1 else -1]
         contracted = Affine.along(axis)
         ia, ib = operand_indices(node, index, contracted)
-        if self.is_large_product(value, node):
-            self.whole.add(value)
-            factors = [operand(self.resolved(x, i), i[-2], i[-1]) for x, i in ((a, ia), (b, ib))]
-            return Statement(value, index, None, "gemm", (), [factor for factor in factors if factor is not None])
         factors_of = [self.tree(a, ia), self.tree(b, ib)]
         if axis is None and a.shape[-1] == 1:
             return Statement(value, index, Apply(value, None, factors_of))
@@ -178,6 +181,13 @@ class Plan(Reading):
         found = indexed(value.shape, arrays, node.params["key"], read)
         store = self.noted(Load(value, tuple(map(self.without_ranges, found)))).index
         yield Statement(value, store, self.tree(x, read), after=zeros, adds=bool(arrays))
+
+    def _fold(self, value: Value, node: Node, index: Index) -> Iterator[Statement]:
+        zeros = Statement(value, index, 0)
+        yield zeros
+        read = self.axes.index(node.inputs[0])
+        store = windowed(node.params["grid"], read)
+        yield Statement(value, store, self.tree(node.inputs[0], read), after=zeros, adds=True)
 
     def _put_together(self, value: Value, node: Node, index: Index) -> Iterator[Statement]:
         before = None

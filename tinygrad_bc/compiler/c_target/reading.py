@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc.compiler.c_target.axes import Axes
+from tinygrad_bc.compiler.c_target.convolution import is_plain
 from tinygrad_bc.compiler.c_target.index import (
     VIEWS,
     ZERO,
@@ -29,8 +30,14 @@ from tinygrad_bc.record import Node, Value
 
 __all__ = ["PUT_TOGETHER", "REDUCTIONS", "Reading"]
 
-SMALL_PRODUCT = 64**3
-"""Up to how many multiplications a matrix product is a loop and not a call of BLAS."""
+LARGE_PRODUCT = 64**3
+"""From how many multiplications on BLAS computes a matrix product, and not a loop."""
+
+SHORT_SIDE, LONG_SIDE = 16, 4
+"""BLAS computes smaller ones too that have no side shorter than this, and none that many times as long as another.
+
+One with a long side goes in tiles along that, together with what comes before and after it: that is as fast.
+"""
 
 MOST_OPERATIONS, DEEPEST = 10, 6  # of one expression, as in `statements`
 
@@ -76,7 +83,7 @@ class Reading:
         self.calls = {v: n for v in self.graph if (n := self.graph.node(v)) and not self._is_core(v, n)}
         self._views = {v for v, _ in self.computed() if self._is_view(v)}
         self._copies: set[Value] = set()
-        self._same_sign = {n.inputs[0]: v for v, n in self.computed() if _is_relu(n)}
+        self._same_sign = self._find_same_sign()
         self.steady = self._follow_from_steady()
         large = [v for v, n in self.computed() if self.is_large_product(v, n)]
         self.axes = Axes(self.graph, apart=[*large, *self.calls])
@@ -101,6 +108,8 @@ class Reading:
             return False
         if name in ("getitem", "put"):
             return self._can_look_up(node)
+        if name in ("windows", "fold"):
+            return is_plain(node.params["grid"])
         if name in REDUCTIONS:
             return node.params.get("dtype") is None and (value.dtype.kind == "f" or value.dtype.itemsize in (1, 8))
         if name == "pad":
@@ -162,7 +171,21 @@ class Reading:
         a, b = node.inputs
         if len(a.shape) < 2 or len(b.shape) < 2:
             return False
-        return a.shape[-2] * a.shape[-1] * b.shape[-1] > SMALL_PRODUCT
+        sides = a.shape[-2], a.shape[-1], b.shape[-1]
+        is_square = min(sides) >= SHORT_SIDE and max(sides) <= LONG_SIDE * min(sides)
+        return is_square or math.prod(sides) > LARGE_PRODUCT
+
+    def factors(self, value: Value, node: Node) -> list[tuple[Value, Index]]:
+        """Return the factors of a product that BLAS computes, with an index into each.
+
+        Rows, columns and what is summed over are axes of this product alone: where one matrix takes part in several
+        products, those that they share may be one and the same, as those of a layer's input and output.
+        """
+        a, b = node.inputs
+        sides = a.shape[-2], b.shape[-1], a.shape[-1]
+        row, column, contracted = (Affine.along(None if n == 1 else Axis(n)) for n in sides)
+        index = (*self.axes.index(value)[:-2], row, column)
+        return list(zip(node.inputs, operand_indices(node, index, contracted)))
 
     def _follow_from_steady(self) -> set[Value]:
         """Return the computed values that follow from steady inputs and constants alone."""
@@ -181,9 +204,20 @@ class Reading:
 
     def inputs(self, node: Node) -> tuple[Any, ...]:
         """Return what an operation is applied to: whether x > 0 is as well seen in max(x, 0), which is kept anyway."""
-        if node.op.name == "greater" and node.inputs[0] in self._same_sign and _is_zero(node.inputs[1]):
-            return self._same_sign[node.inputs[0]], node.inputs[1]
+        if node in self._same_sign:
+            return self._same_sign[node], node.inputs[1]
         return node.inputs
+
+    def _find_same_sign(self) -> dict[Node, Value]:
+        """Return, for the nodes that ask whether x > 0, a max(x, 0) that is there before."""
+        relus: dict[Value, Value] = {}
+        found = {}
+        for value, node in self.computed():
+            if _is_relu(node):
+                relus[node.inputs[0]] = value
+            elif node.op.name == "greater" and node.inputs[0] in relus and _is_zero(node.inputs[1]):
+                found[node] = relus[node.inputs[0]]
+        return found
 
     def _values(self, node: Node) -> list[Value]:
         return [x for x in self.inputs(node) if isinstance(x, Value)]
@@ -230,9 +264,7 @@ class Reading:
                 self._find_copies_behind(value)
         for value, node in self.computed():
             if self.is_large_product(value, node):
-                index = self.axes.index(value)
-                contracted = Affine.along(self.axes[node.inputs[0]][-1])
-                for x, i in zip(node.inputs, operand_indices(node, index, contracted)):
+                for x, i in self.factors(value, node):
                     if operand(self.resolved(x, i), i[-2], i[-1]) is None:
                         self._copies.add(x)
                     self.whole.add(self.resolved(x, i).value)
@@ -336,7 +368,7 @@ class Reading:
         name = node.op.name
         if value in self.calls or self.is_seen_through(value) or name in REDUCTIONS or name in PUT_TOGETHER:
             return False
-        return name not in ("matmul", "put")
+        return name not in ("matmul", "put", "fold")
 
     def _is_cheap_steady(self, value: Value, node: Node, parts: list[Value]) -> bool:
         if value not in self.steady or parts or node.op.name not in CHEAP or value.shape == ():
@@ -353,7 +385,7 @@ class Reading:
             return False
         if name in ("getitem", "put"):
             return False
-        read = node.inputs[0].shape if name in REDUCTIONS else user.shape
+        read = node.inputs[0].shape if name in REDUCTIONS or name == "fold" else user.shape
         return math.prod(read) == math.prod(value.shape)
 
     def _is_unnamed(self, value: Value) -> bool:

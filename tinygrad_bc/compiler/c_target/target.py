@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc.compiler.c_target import blas as blas_library
+from tinygrad_bc.compiler.c_target.convolution import written_out
 from tinygrad_bc.compiler.c_target.native import Library, load
 from tinygrad_bc.compiler.c_target.source import CSource, Part
 from tinygrad_bc.compiler.c_target.storage import Storage
@@ -44,11 +45,18 @@ def build(program: Program) -> Built:
     MissingDependencyError
         If cffi is not installed.
     """
-    return Built(program)
+    built = Built(written_out(program))
+    built.compile()
+    return built
+
+
+def written(program: Program) -> str:
+    """Return a program in C, for which no compiler is needed."""
+    return Built(written_out(program)).source
 
 
 class Built:
-    """A program compiled from C.
+    """A program in C.
 
     Attributes
     ----------
@@ -56,9 +64,14 @@ class Built:
         The C file.
     """
 
+    any_layout = False
+
     def __init__(self, program: Program) -> None:
         self.written = CSource(program, blas=blas_library.find() is not None)
         self.source = self.written.text
+
+    def compile(self) -> None:
+        """Compile and load the file, unless that was done before."""
         names = [part.name for part in (*self.written.prepare, *self.written.step)]
         cdef = "".join(f"int {name}(const void *m);\n" for name in names)
         if self.written.has_loop:
@@ -192,9 +205,11 @@ class Bound:
             history = Graph(array, program.inputs)
             (indices,) = history.evaluate({x: numbers for x, numbers in given.items() if x in history})
             wrong = indices[(indices < -length) | (indices >= length)]
+            name = program.label(array)
+            if name.startswith("%"):  # which says nothing
+                name = ", ".join(program.label(x) for x in given if x in history)
             raise IndexingError(
-                f"{program.label(array)}: index {wrong.flat[0]} is out of bounds for {length} elements: "
-                f"use {-length} to {length - 1}"
+                f"{name}: index {wrong.flat[0]} is out of bounds for {length} elements: use {-length} to {length - 1}"
             )
 
 

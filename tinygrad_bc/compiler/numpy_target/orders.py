@@ -28,7 +28,8 @@ def shortest_steps(instructions: Sequence[Instruction], fixed: Iterable[Value]) 
     """Return the order in which to store each computed matrix.
 
     Matrices of one shape that meet element by element get the same order: if one of them is among `fixed`, or would
-    have to be copied for being reshaped, that in which it is given.
+    have to be copied for being reshaped, or comes from or goes to a function that allocates what it returns, that in
+    which it is given.
     """
     group: dict[Value, Value] = {}
 
@@ -45,8 +46,10 @@ def shortest_steps(instructions: Sequence[Instruction], fixed: Iterable[Value]) 
     pinned = {first(x) for x in fixed}
     for instruction in instructions:
         node = instruction.value.node
-        if node is not None and node.op.name == "reshape":
-            pinned.update((first(instruction.value), first(instruction.values[0])))
+        allocated = instruction.kind is Kind.ASSIGNMENT and bool(instruction.value.shape)
+        allocated = allocated and node is not None and node.op.name != "where"
+        if allocated or (node is not None and node.op.name == "reshape"):
+            pinned.update(map(first, (instruction.value, *instruction.values)))
     stored = [i.value for i in instructions if i.kind is Kind.CALL]
     stored += [x for i in instructions for x in i.values if filled_with(x) is not None]
     return {x: (1, 0) for x in stored if _is_tall(x.shape) and first(x) not in pinned}

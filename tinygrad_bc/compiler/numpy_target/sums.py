@@ -5,7 +5,8 @@ A sum over an axis is a product with ones, and the sum of a product of elements 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ from tinygrad_bc.record import Value
 __all__ = ["sums_as_products"]
 
 MOST_ADDED = 2**16
-"""Up to how many numbers are added up this way, which is not as exact as NumPy's pairwise summation."""
+"""Up to how many numbers are added up to one this way, which is not as exact as NumPy's pairwise summation."""
+
+OTHERWISE_LAID_OUT = ("permute", "matrix_transpose", "flip", "getitem", "broadcast_to")
+"""Operations whose results need not be contiguous: to reshape them would take a copy."""
 
 MATMUL, RESHAPE = REGISTRY["matmul"], REGISTRY["reshape"]
 
@@ -53,15 +57,17 @@ def sums_as_products(program: Program) -> Program:
         if not is_op(graph, value, "sum"):
             return None
         (x,), params = inputs_of(graph, value), recipe(graph, value).params
-        if value.dtype != x.dtype or x.dtype.name not in ("float32", "float64") or not 0 < x._data.size <= MOST_ADDED:
+        if value.dtype != x.dtype or x.dtype.name not in ("float32", "float64") or not value._data.size:
+            return None
+        if not 0 < x._data.size <= MOST_ADDED * value._data.size:
             return None
         axes = _axes(params["axis"], x._data.ndim)
         axes = tuple(axis for axis in axes if x.shape[axis] > 1) if params["keepdims"] else axes
         if x._data.ndim == 2 and len(axes) == 1:
             return _along(now(x), axes[0], params["keepdims"])
-        if len(axes) < x._data.ndim or not axes:
+        if not axes or (len(axes) < x._data.ndim and is_op(graph, x, *OTHERWISE_LAID_OUT)):
             return None
-        return _shaped(total(x, now), value.shape)
+        return _shaped(total(x, now) if len(axes) == x._data.ndim else _along_several(now(x), axes), value.shape)
 
     return again(program, rule)
 
@@ -79,6 +85,28 @@ def _along(x: Value, axis: int, keepdims: bool) -> Value:
     ones = constant(np.ones(((1, n), (n, 1))[axis] if keepdims else n, x.dtype))
     made: Value = MATMUL(x, ones) if axis else MATMUL(ones, x)
     return made
+
+
+def _along_several(x: Value, axes: Iterable[int]) -> Value:
+    """Return the sum of an array over some of its axes, those side by side at once, the last first."""
+    runs: list[tuple[int, int]] = []
+    for axis in sorted(axes, reverse=True):
+        if runs and runs[-1][0] == axis + 1:
+            runs[-1] = (axis, runs[-1][1])
+        else:
+            runs.append((axis, axis + 1))
+    for start, stop in runs:
+        before, after = x.shape[:start], x.shape[stop:]
+        outer, n, inner = math.prod(before), math.prod(x.shape[start:stop]), math.prod(after)
+        ones = constant(np.ones(n, x.dtype))
+        if inner == 1:
+            product = MATMUL(_shaped(x, (outer, n)), ones)
+        elif outer == 1:
+            product = MATMUL(ones, _shaped(x, (n, inner)))
+        else:
+            product = MATMUL(_shaped(ones, (1, n)), _shaped(x, (outer, n, inner)))
+        x = _shaped(product, before + after)
+    return x
 
 
 def _shaped(x: Value, shape: tuple[int, ...]) -> Value:

@@ -25,6 +25,7 @@ from tinygrad_bc.compiler.numpy_target.flat import pack_parameters
 from tinygrad_bc.compiler.numpy_target.instructions import OUT, Instruction, Kind, instruction, parse
 from tinygrad_bc.compiler.numpy_target.module_text import ModuleText
 from tinygrad_bc.compiler.numpy_target.orders import recorded_orders, shortest_steps, without_false_views
+from tinygrad_bc.compiler.numpy_target.side_by_side import padded_side_by_side
 from tinygrad_bc.compiler.numpy_target.sums import sums_as_products
 from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.primitive import REGISTRY
@@ -89,10 +90,13 @@ class Built:
         The text of the module.
     namespace : dict
         What it defines.
+    any_layout : bool
+        Whether arguments may lie in memory in any way; they have to, for products to be rounded as they were recorded.
     """
 
-    def __init__(self, program: Program, text: ModuleText) -> None:
+    def __init__(self, program: Program, text: ModuleText, any_layout: bool) -> None:
         self.source = text.source
+        self.any_layout = any_layout
         self.namespace = _executed(program.name, text.source)
         self._text = text
 
@@ -183,7 +187,7 @@ def build(program: Program, plain: bool = False) -> Built:
         If no source can be written for an operation.
     """
     if not plain:
-        for change in (fold_biases, pack_parameters, sums_as_products):
+        for change in (padded_side_by_side, fold_biases, pack_parameters, sums_as_products):
             program = change(program)
     writer = Writer()
     program = owned(program, writer)
@@ -199,7 +203,7 @@ def build(program: Program, plain: bool = False) -> Built:
     memory = set(program.memory)
     leaves = [x for x in _leaves(program, instructions) if x not in memory]
     plan = Plan(instructions, first, leaves, program.memory, program.results, program.updates, orders, join=not plain)
-    return Built(program, ModuleText(program, plan, writer, {} if plain else _quiet(instructions)))
+    return Built(program, ModuleText(program, plan, writer, {} if plain else _quiet(instructions)), any_layout=plain)
 
 
 def _leaves(program: Program, instructions: Iterable[Instruction]) -> list[Value]:

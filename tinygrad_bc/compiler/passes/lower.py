@@ -11,7 +11,8 @@ on purpose and in silence, as `sigmoid` does: whoever runs a lowered program may
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,14 @@ MOST_COMPARED = 100_000
 """Up to how many elements constants are compared to find equal ones."""
 
 
-def lower(program: Program) -> Program:
+def lower(program: Program, rules: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> Program:
     """Return a program that computes the same by core operations, as far as that can be done.
 
     Parameters
     ----------
     program : Program
+    rules : mapping of str to callable, optional
+        Rules that a target adds for operations that it has something of its own for, by their names.
 
     Returns
     -------
@@ -66,14 +69,14 @@ def lower(program: Program) -> Program:
     made of cannot, and gives NaN for these; a class above the highest is an index out of bounds.
     """
     with record_everything(), np.errstate(all="ignore"):
-        return _Lowering(program).run()
+        return _Lowering(program, rules).run()
 
 
 class _Lowering:
     """The values of the new program; also the `places.Facts` about them."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, rules: Mapping[str, Callable[..., Any]]) -> None:
+        self.program, self.rules = program, rules
         self.inputs = frozenset(program.inputs)
         self.started = clock()
         self.new: dict[Value, Value] = {}
@@ -215,7 +218,9 @@ class _Lowering:
 
     def _written(self, op: Primitive, inputs: tuple[Any, ...], params: Any) -> Value | None:
         found: Value | None
-        if op.name in places.RULES:
+        if op.name in self.rules:
+            found = self.rules[op.name](*inputs, **params)
+        elif op.name in places.RULES:
             found = places.RULES[op.name](self, *inputs, **params)
         elif op.name in composites.RULES:
             found = composites.RULES[op.name](*inputs, **params)

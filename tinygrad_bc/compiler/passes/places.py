@@ -81,6 +81,8 @@ def _nll(facts: Facts, x: Any, target: Any) -> Any:
 
 
 def _pad(facts: Facts, x: Any, pad: Shape, mode: str, value: Any) -> Any:  # noqa: ARG001
+    if not any(pad):
+        return x
     return None if mode == "constant" else x[(..., *_pad_sources(x.shape, pad, mode))]
 
 
@@ -100,7 +102,8 @@ def _put_into_slices(x: Any, key: Key, shape: Shape) -> Any:
     """Put between zeros what a slice takes."""
     steps = _steps(key, shape)
     y = reshape(x, [n for _, _, n in steps])
-    y = flip(y, [axis for axis, (_, step, _) in enumerate(steps) if step < 0]) if y.ndim else y
+    backwards = [axis for axis, (_, step, _) in enumerate(steps) if step < 0]
+    y = flip(y, backwards) if backwards else y
     wide = [abs(step) for _, step, _ in steps]
     if any(step > 1 for step in wide):  # zeros behind each element
         apart = reshape(y, [m for n in y.shape for m in (n, 1)])
