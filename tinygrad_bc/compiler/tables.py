@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tinygrad_bc.autograd import record_everything
+from tinygrad_bc.compiler.c_target.convolution import written_out
 from tinygrad_bc.compiler.c_target.source import CSource
 from tinygrad_bc.compiler.numpy_source.writer import Writer
 from tinygrad_bc.compiler.numpy_target.again import computed
@@ -44,7 +45,7 @@ def _row(op: Primitive) -> tuple[str, str, str]:
         writer = Writer()
         kinds = {instruction(graph, x, writer, plain=False).kind for x in computed(graph) if x._data.ndim}
         in_numpy.add("new arrays" if Kind.ASSIGNMENT in kinds else "buffers")
-        in_c.add("NumPy" if CSource(program).plan.calls else "loops")
+        in_c.add("NumPy" if CSource(written_out(program)).plan.calls else "loops")
     return ", ".join(made_of) or op.name, _one(in_numpy), _one(in_c)
 
 
