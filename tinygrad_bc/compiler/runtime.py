@@ -93,18 +93,23 @@ class Runner:
             What the function returned, or `MISSED`: then `run` is to be called.
         """
         now, call = clock(), self._repeated
-        if now - self._tick != 1 or call is None or len(args) != len(call) or not all(map(operator.is_, args, call)):
+        if now - self._tick != 1 or call is None or not self._same_variables():
             return MISSED
-        if not self._same_variables():
+        if (args or call) and not (len(args) == len(call) and all(map(operator.is_, args, call))):
             return MISSED
-        self._tick = now
-        numbers: list[Any] = []
         if self._schedule:
-            rows, _ = self._python(1)
+            rows, undo = self._python(1)
             if not rows:
                 return MISSED
-            numbers = rows[0]
-        results = self._bound.step(*self._given, *numbers)
+            try:
+                results = self._bound.step(*self._given, *rows[0])
+            except BaseException:
+                for act in reversed(undo):
+                    act()
+                raise
+        else:
+            results = self._bound.step(*self._given)
+        self._tick = now
         for x in self._updated:
             x._changed = now
         if self._plain is None:
@@ -152,7 +157,7 @@ class Runner:
         capture = self.capture
         self._given = [array_of(call[i]) for i in capture.given]
         return (
-            not (capture.draws or self._mirrored or capture.changed_arguments)
+            not (self._one_by_one or self._mirrored or capture.changed_arguments)
             and not any(x._exposed for x in (*self._steady, *(call[i] for i in self._steady_given)))
             and (self.built.any_layout or all(x.flags.c_contiguous for x in self._given))
             and all(isinstance(call[i], Value | np.ndarray) for i in capture.given)
