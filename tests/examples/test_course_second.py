@@ -347,7 +347,7 @@ def test_the_written_step_trains_on_numpy_alone(compiled, run):
 def test_without_a_compiler_the_lesson_does_without_c(compiled, run, monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     _, printed, written = run("20_compiled")
-    assert set(written) == {"program.svg", "step.py", "times.png"}
+    assert set(written) == {"program.svg", "step.py", "step.c", "times.png"}
     assert "The target 'c' is left out: no C compiler that works was found; tried: no-such-compiler" in printed
     assert "numpy, loop inside" in printed
     assert "c, loop inside" not in printed

@@ -322,7 +322,7 @@ class Capture:
         for leaf, new in self._updates.items():
             if leaf in self._tensors:
                 x = self._tensors[leaf]
-                np.copyto(x._own_memory(), new._data)  # type: ignore[attr-defined]
+                np.copyto(x._own_memory(), new._data)
                 x._changed = now
             else:
                 np.copyto(self._arrays[leaf](), new._data)
