@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
@@ -118,7 +119,8 @@ def backward(
         output, wanted = tracing.now(output), wanted and dict.fromkeys(map(tracing.now, wanted))
     seeds = {output: starting_cotangent(output, gradient, symbolic=symbolic)}
     passed: list[Node] = []
-    results = _backward_pass(seeds, wanted, create_graph, passed)
+    retained = create_graph if retain_graph is None else retain_graph
+    results = _backward_pass(seeds, wanted, create_graph, passed, release=not retained)
     for i, value in enumerate(wanted or ()):
         if value not in results:
             raise GradientError(f"backward: {unused(value, i)}")
@@ -132,7 +134,7 @@ def backward(
     now = clock()
     if wanted is None:
         _last_pass.set((now, frozenset(map(id, results)), output.name or "the output"))
-    if not (create_graph if retain_graph is None else retain_graph):
+    if not retained:
         for node in passed:
             node.spent = True
 
@@ -268,17 +270,25 @@ def starting_cotangent(output: Value, gradient: Any, *, symbolic: bool = False) 
 
 
 def _backward_pass(
-    seeds: dict[Value, Any], wanted: dict[Value, None] | None, create_graph: bool, passed: list[Node] | None = None
+    seeds: dict[Value, Any],
+    wanted: dict[Value, None] | None,
+    create_graph: bool,
+    passed: list[Node] | None = None,
+    release: bool = False,
 ) -> dict[Value, Any]:
     """Return the cotangents at the end of a backward pass, which is recorded if `create_graph` is true."""
     if not create_graph and tracer.get() is None:
-        return _owned(_pull_back(seeds, wanted, False, passed), seeds)
+        return _owned(_pull_back(seeds, wanted, False, passed, release), seeds)
     with _SwitchMode(CAPTURE if create_graph else CAPTURE_PLAIN):
         return _pull_back(seeds, wanted, True, passed)
 
 
 def _pull_back(
-    seeds: dict[Value, Any], wanted: dict[Value, None] | None, symbolic: bool, passed: list[Node] | None
+    seeds: dict[Value, Any],
+    wanted: dict[Value, None] | None,
+    symbolic: bool,
+    passed: list[Node] | None,
+    release: bool = False,
 ) -> dict[Value, Any]:
     """Carry the cotangents of the outputs back to the values they were computed from.
 
@@ -293,7 +303,11 @@ def _pull_back(
         Whether cotangents are tensors, and the pass is recorded; or else arrays, and nothing is.
     passed
         Is given the nodes on the way, none of which a pass may have gone through before. None: any may.
+    release
+        Whether to let go, on the way, of larger arrays that nobody but the record refers to. They are computed again
+        if somebody asks for them.
     """
+    uses: dict[Value, int] = {}  # how many inputs of nodes behind us a value is, if its array is a larger one
     tracing = tracer.get() if symbolic else None
     ends = () if tracing is None else tracing.renewed  # where a parameter was updated in a captured function
     needed = None if wanted is None else computed_from(wanted, recorded_order(seeds, stop=ends))
@@ -331,6 +345,8 @@ def _pull_back(
                 if x._changed > tick:
                     raise changed_since([x], node)
                 data = x._data
+                if release and x.node is not None and data.nbytes > SMALL:
+                    uses[x] = uses.get(x, 0) + 1
                 if x._exposed or (x.node is not None and data.base is not None and _owner(x)._exposed):
                     exposed = True
                 arguments.append(x if symbolic else data)
@@ -373,12 +389,18 @@ def _pull_back(
                 cotangents[x] = cotangents[x] + c
                 if not symbolic:
                     summed.add(x)
+        if uses and (n := uses.pop(value, 0)) and not value._exposed and sys.getrefcount(value) == n + 2:
+            del value._data  # the inputs of those nodes, `value`, and the argument just now are all that refer to it
     for leaf, g in cotangents.items():
         if tracing is not None:
             tracing.note_cotangent(seeds, leaf, g)
         if wanted is None or leaf in wanted:
             results[leaf] = g if leaf.hooks is None else _hooked(leaf, g, symbolic)
     return results
+
+
+SMALL = 4096
+"""Arrays of no more bytes than that are not worth being let go of."""
 
 
 def _hooked(value: Value, g: Any, symbolic: bool) -> Any:

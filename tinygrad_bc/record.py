@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_bc import source
-from tinygrad_bc.errors import DTypeError, ShapeError, TinygradError
+from tinygrad_bc.errors import DTypeError, GradientError, ShapeError, TinygradError
 from tinygrad_bc.scope import Scope
 
 if TYPE_CHECKING:
@@ -202,6 +202,12 @@ class Value:
         self.name = name
         self.hooks = None
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "_data":  # which a backward pass has let go of
+            computed_again(self)
+            return self._data
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
     @property
     def _array(self) -> Array:
         """The values, for those who only read them."""
@@ -257,6 +263,45 @@ def refuse_while_capturing(what: str, instead: str) -> None:
     tracing = tracer.get()
     if tracing is not None:
         tracing.refuse(what, instead)
+
+
+def is_released(value: Value) -> bool:
+    """Return whether a backward pass has let go of the numbers of a value."""
+    try:
+        _slot(value)
+    except AttributeError:
+        return True
+    return False
+
+
+_slot = vars(Value)["_data"].__get__  # which does not compute what is not there
+
+
+def computed_again(value: Value) -> None:
+    """Compute the numbers of a value again, and of those it needs, after a backward pass has let go of them.
+
+    Raises
+    ------
+    GradientError
+        If a tensor that they were computed from has changed since.
+    """
+    pending = dict.fromkeys([value])
+    for x in (found := list(pending)):  # which grows on the way
+        node: Any = x.node
+        new = [y for y in node.values if y not in pending and is_released(y)]
+        pending.update(dict.fromkeys(new))
+        found += new
+    for x in sorted(found, key=_tick):
+        node = x.node
+        for y in node.values:
+            if y._changed > node.tick:
+                raise GradientError(
+                    f"{x.name or f'the result of `{node.op.name}`'}, which nobody held, was let go of by backward(), "
+                    f"and cannot be computed again: {y.name or 'a tensor it was computed from'} has changed since. "
+                    f"Keep a reference, or call backward(retain_graph=True). It was recorded at\n  {node.place}"
+                )
+        with np.errstate(all="ignore"):
+            x._data = node.op.forward(*(y._data if isinstance(y, Value) else y for y in node.inputs), **node.params)
 
 
 KEEP = -1
@@ -364,9 +409,13 @@ class Graph:
                 known.setdefault(id(thing), name)
         written = self._names_in_source()
         return {
-            value: value.name or known.get(id(value)) or known.get(id(value._data)) or written.get(value, "")
+            value: value.name or known.get(id(value)) or self._name_of_array(value, known) or written.get(value, "")
             for value in self.values
         }
+
+    @staticmethod
+    def _name_of_array(value: Value, known: Mapping[int, str]) -> str:
+        return "" if is_released(value) else known.get(id(value._data), "")
 
     def _without_repetition(self, names: Mapping[Value, str]) -> dict[Value, str]:
         labels: dict[Value, str] = {}

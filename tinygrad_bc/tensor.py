@@ -492,6 +492,8 @@ class Tensor(Value):
         self._changed = clock()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_data":
+            return super().__getattr__(name)
         if name.endswith("_") and not name.startswith("_"):
             raise AttributeError(
                 f"a tensor has no {name}(): working in place would change numbers that recorded operations may need. "
