@@ -896,7 +896,7 @@ def test_a_graph_that_is_kept_alive_is_noticed(monkeypatch):
 def test_widening_is_noticed(monkeypatch):
     graph = fixed([(3,)], ("tanh", (0,)))
     assert_float32_stays(graph)
-    monkeypatch.setattr(REGISTRY["tanh"], "forward", lambda x: np.tanh(x).astype(np.float64))
+    monkeypatch.setattr(REGISTRY["tanh"], "compute", lambda x: np.tanh(x).astype(np.float64))
     with pytest.raises(AssertionError):
         assert_float32_stays(graph)
 

@@ -254,9 +254,8 @@ def starting_cotangent(output: Value, gradient: Any, *, symbolic: bool = False) 
                 "Reduce it first, for example with .sum() or .mean(), or pass the cotangent of each element: "
                 f"backward(gradient), an array of that shape\n{user_line()}"
             )
-        one = np.empty(output.shape, output.dtype)
-        one.fill(1)
-        one = one[()]  # without axes, one of NumPy's scalars, as results are: much faster than an array
+        # Without axes it is one of NumPy's scalars, as results are: much faster than an array.
+        one = np.ones(output.shape, output.dtype) if output.shape else output.dtype.type(1)
         return constant(one) if symbolic else one
     shape = np.shape(gradient._data if isinstance(gradient, Value) else gradient)
     if shape != output.shape:
@@ -307,14 +306,26 @@ def _pull_back(
         Whether to let go, on the way, of larger arrays that nobody but the record refers to. They are computed again
         if somebody asks for them.
     """
-    uses: dict[Value, int] = {}  # how many inputs of nodes behind us a value is, if its array is a larger one
     tracing = tracer.get() if symbolic else None
     ends = () if tracing is None else tracing.renewed  # where a parameter was updated in a captured function
     needed = None if wanted is None else computed_from(wanted, recorded_order(seeds, stop=ends))
     inspect_cotangent = anomaly.inspector(seeds)
     results: dict[Value, Any] = {}
+
+    def arrived(value: Value, g: Any) -> Any:
+        """Return the complete cotangent of `value` as its hooks leave it, kept if it is asked for."""
+        if value.hooks is not None:
+            g = _hooked(value, g, symbolic)
+        by_itself = value.node is None or value in ends or value.retains_grad
+        if by_itself if wanted is None else value in wanted:
+            results[value] = g
+        if tracing is not None:
+            tracing.note_cotangent(seeds, value, g)
+        return g
+
     cotangents = dict(seeds)
     summed: set[Value] = set()  # whose cotangent is an array made here, which may be added to in place
+    uses: dict[Value, int] = {}  # how many inputs of nodes behind us a value is, if its array is a larger one
     # From the value recorded last to the first: what used a value was recorded after it, so the cotangent of
     # the value is complete when its turn comes.
     pending = [(-value.node.tick, value) for value in seeds if value.node is not None and value not in ends]
@@ -322,38 +333,33 @@ def _pull_back(
     while pending:
         value = heappop(pending)[1]
         g = cotangents.pop(value)
-        if value.hooks is not None:
-            g = _hooked(value, g, symbolic)
-            if wanted is None and value.retains_grad:
-                results[value] = g
-        if wanted is not None and value in wanted:
-            results[value] = g
-        if tracing is not None:
-            tracing.note_cotangent(seeds, value, g)
+        if value.hooks is not None or wanted is not None or tracing is not None:
+            g = arrived(value, g)
         node: Any = value.node
         if passed is not None:
             if node.spent:
                 raise gone_through_before(value)
             passed.append(node)
         inputs, params, tick = node.inputs, node.params, node.tick
-        if value._changed > tick:
-            raise changed_since([value], node)
-        exposed = value._exposed
+        changed, exposed = value._changed > tick, value._exposed
         arguments = []
         for x in inputs:
             if isinstance(x, Value):
-                if x._changed > tick:
-                    raise changed_since([x], node)
                 data = x._data
-                if release and x.node is not None and data.nbytes > SMALL:
-                    uses[x] = uses.get(x, 0) + 1
-                if x._exposed or (x.node is not None and data.base is not None and _owner(x)._exposed):
+                if x._changed > tick:
+                    changed = True
+                if x._exposed:
                     exposed = True
+                if x.node is not None:
+                    if data.base is not None and _owner(x)._exposed:
+                        exposed = True
+                    if release and data.nbytes > SMALL:
+                        uses[x] = uses.get(x, 0) + 1
                 arguments.append(x if symbolic else data)
             else:
                 arguments.append(x)
-        if exposed:
-            _refuse_changes_unseen(value, node)
+        if changed or exposed:
+            _refuse_changes(value, node)
         y = value if symbolic else value._data
         for x, like, vjp in zip(inputs, arguments, node.op.vjps):  # indices, at the end, have no VJP
             if vjp is None or not isinstance(x, Value) or not x._requires_grad:
@@ -392,10 +398,7 @@ def _pull_back(
         if uses and (n := uses.pop(value, 0)) and not value._exposed and sys.getrefcount(value) == n + 2:
             del value._data  # the inputs of those nodes, `value`, and the argument just now are all that refer to it
     for leaf, g in cotangents.items():
-        if tracing is not None:
-            tracing.note_cotangent(seeds, leaf, g)
-        if wanted is None or leaf in wanted:
-            results[leaf] = g if leaf.hooks is None else _hooked(leaf, g, symbolic)
+        arrived(leaf, g)
     return results
 
 
@@ -428,12 +431,15 @@ def _owner(x: Value) -> Value:
     return x
 
 
-def _refuse_changes_unseen(value: Value, node: Node) -> None:
-    """Raise an error if an array that somebody has had in hand, by ``.data``, was written into since it was used.
+def _refuse_changes(value: Value, node: Node) -> None:
+    """Raise an error if `value`, or what it was computed from, is not what it was when `node` was recorded.
 
-    NumPy does not tell who writes into an array. So the operation is run again: what comes out must be
-    what came out before.
+    Some arrays somebody has had in hand, by ``.data``, and NumPy does not tell who writes into an array. So the
+    operation is run again: what comes out must be what came out before.
     """
+    for x in (value, *node.values):
+        if x._changed > node.tick:
+            raise changed_since([x], node)
     arrays = [x._data if isinstance(x, Value) else x for x in node.inputs]
     with np.errstate(all="ignore"):
         again = node.op.forward(*arrays, **node.params)

@@ -137,7 +137,7 @@ class Primitive(_Operation):
         self.__module__ = getattr(forward, "__module__", "numpy")  # ufuncs have none before NumPy 2.1
         self.__wrapped__ = forward
         self.forward = forward
-        self.fast = fast
+        self.compute = fast or forward  # what runs; `forward` is what it means
         self.vjps: Any = tuple(vjps) if isinstance(vjps, Sequence) else vjps
         self.differentiable = vjps is not None
         self.formula = formula
@@ -209,8 +209,7 @@ class Primitive(_Operation):
             if not isinstance(x, _NUMBERS):
                 return self(*map(as_array, inputs), **params)  # a list of numbers is as good as an array
         try:
-            compute = self.fast or self.forward
-            return compute(*inputs, **params) if params else compute(*inputs)
+            return self.compute(*inputs, **params) if params else self.compute(*inputs)
         except (ValueError, IndexError, TypeError) as error:
             raise forward_error(self, inputs, params, error) from None
 
@@ -465,10 +464,10 @@ def record(op: Primitive, inputs: tuple[Any, ...], params: dict[str, Any] = _NO_
     try:
         if params:
             params = {**op.defaults, **params}
-            data = (op.fast or op.forward)(*arrays, **params)
+            data = op.compute(*arrays, **params)
         else:
             params = op.defaults  # one dict for all nodes
-            data = (op.fast or op.forward)(*arrays)
+            data = op.compute(*arrays)
     except (ValueError, IndexError, TypeError) as error:
         raise forward_error(op, inputs, params, error) from None
     if type(data) is not _ndarray and not isinstance(data, _generic):

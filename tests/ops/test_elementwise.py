@@ -561,7 +561,7 @@ def bits(x):
     return np.asarray(x).tobytes()
 
 
-FAST = sorted(name for name, op in REGISTRY.items() if op.fast is not None)
+FAST = sorted(name for name, op in REGISTRY.items() if op.compute is not op.forward)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -572,7 +572,7 @@ def test_operators_compute_what_the_ufuncs_do(name, dtype):
     numbers = [0.0, -0.0, 1.5, -3.0, 1e-30, 7.0] + [math.inf, -math.inf, math.nan] * (dtype is not np.int64)
     vector = np.array(numbers).astype(dtype)
     for inputs in itertools.product([vector, *vector], repeat=len(op.arrays)):
-        got, expected = op.fast(*inputs), op.forward(*inputs)
+        got, expected = op.compute(*inputs), op.forward(*inputs)
         assert got.dtype == expected.dtype
         assert bits(got) == bits(expected)
 

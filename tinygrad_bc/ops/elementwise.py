@@ -603,10 +603,11 @@ def relu(x: Any) -> Any:
 
 def _fast_where(condition: Any, a: Any, b: Any) -> Any:
     if (
-        type(b) is float
+        isinstance(a, np.ndarray)
+        and a.size > 256
+        and type(b) is float
         and b == 0
         and math.copysign(1, b) == 1
-        and isinstance(a, np.ndarray)
         and isinstance(condition, np.ndarray)
         and condition.shape == a.shape
         and condition.dtype.char == "?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -444,6 +445,15 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     return tuple(_broadcast_to(x, shape=np.broadcast_shapes(*shapes)) for x in arrays)
 
 
+@functools.lru_cache(maxsize=1024)
+def _broadcast_axes(long: Shape, short: Shape) -> Shape:
+    """Return the axes that broadcasting to `long` adds to `short`, or repeats; it refuses what does not broadcast."""
+    lead = len(long) - len(short)
+    if lead < 0 or any(n not in (1, m) for n, m in zip(short, long[lead:])):
+        raise ValueError
+    return (*range(lead), *(i for i, n in enumerate(short, lead) if n != long[i]))
+
+
 def _sum_to_hint(shape_of_x: Shape, *, shape: Shape) -> str:
     return f"{shape} does not broadcast to {shape_of_x}, so there is nothing to sum back"
 
@@ -463,16 +473,8 @@ def _sum_to_hint(shape_of_x: Shape, *, shape: Shape) -> str:
 )
 def sum_to(x: Any, *, shape: Shape) -> Any:
     """Sum over the axes along which `shape` would be broadcast to reach the shape of `x`."""
-    lead = x.ndim - len(shape)
-    if lead < 0:
-        raise ValueError
-    axes = list(range(lead))
-    for i, n in enumerate(shape, lead):
-        if n != x.shape[i]:
-            if n != 1:
-                raise ValueError
-            axes.append(i)
-    total = np.add.reduce(x, axis=tuple(axes), keepdims=lead == 0)
+    axes = _broadcast_axes(x.shape, shape)
+    total = np.add.reduce(x, axis=axes, keepdims=x.ndim == len(shape))
     return total if total.shape == shape else total.reshape(shape)
 
 
