@@ -260,8 +260,7 @@ class Value:
 
 def refuse_while_capturing(what: str, instead: str) -> None:
     """Raise an error where numbers would leave the record, or enter it, while a function is captured."""
-    tracing = tracer.get()
-    if tracing is not None:
+    if captures and (tracing := tracer.get()) is not None:
         tracing.refuse(what, instead)
 
 

@@ -564,9 +564,19 @@ def bits(x):
 FAST = sorted(name for name, op in REGISTRY.items() if op.compute is not op.forward)
 
 
+@pytest.mark.parametrize("name", FAST)
+def test_what_runs_computes_what_is_meant(name):
+    op = REGISTRY[name]
+    samples = list(op.samples(np.random.default_rng(0)))
+    assert samples
+    for sample in samples:
+        got, expected = (f(*sample.inputs, **sample.params) for f in (op.compute, op.forward))
+        assert (got.shape, got.dtype, bits(got)) == (expected.shape, expected.dtype, bits(expected))
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
-@pytest.mark.parametrize("name", [name for name in FAST if name != "where"])
+@pytest.mark.parametrize("name", [name for name in FAST if name not in ("where", "matmul")])
 def test_operators_compute_what_the_ufuncs_do(name, dtype):
     op = REGISTRY[name]
     numbers = [0.0, -0.0, 1.5, -3.0, 1e-30, 7.0] + [math.inf, -math.inf, math.nan] * (dtype is not np.int64)
@@ -579,13 +589,14 @@ def test_operators_compute_what_the_ufuncs_do(name, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 @pytest.mark.parametrize("other", [0.0, -0.0, 1.0])
+@pytest.mark.parametrize("rows", [7, 70])  # few and many elements are chosen between in two ways
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_a_choice_between_an_array_and_a_number_is_that_of_numpy(dtype, other, order):
+def test_a_choice_between_an_array_and_a_number_is_that_of_numpy(dtype, other, order, rows):
     rng = np.random.default_rng(0)
-    x = np.asarray(rng.normal(size=(7, 5)).astype(dtype), order=order)
+    x = np.asarray(rng.normal(size=(rows, 5)).astype(dtype), order=order)
     x[0] = [0.0, -0.0, np.inf, -np.inf, np.nan]
     where = REGISTRY["where"]
-    for mask in (rng.normal(size=(7, 5)) > 0, np.ones((7, 5), bool), np.zeros((7, 5), bool), x[:1] > 0, np.array(True)):
+    for mask in (rng.normal(size=(rows, 5)) > 0, np.ones((rows, 5), bool), np.zeros((rows, 5), bool), x[:1] > 0, np.array(True)):
         got, expected = where(mask, x, other), where.forward(mask, x, other)
         assert got.dtype == expected.dtype
         assert bits(got) == bits(expected)
