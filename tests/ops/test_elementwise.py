@@ -596,7 +596,8 @@ def test_a_choice_between_an_array_and_a_number_is_that_of_numpy(dtype, other, o
     x = np.asarray(rng.normal(size=(rows, 5)).astype(dtype), order=order)
     x[0] = [0.0, -0.0, np.inf, -np.inf, np.nan]
     where = REGISTRY["where"]
-    for mask in (rng.normal(size=(rows, 5)) > 0, np.ones((rows, 5), bool), np.zeros((rows, 5), bool), x[:1] > 0, np.array(True)):
+    everywhere = np.ones((rows, 5), bool)
+    for mask in (rng.normal(size=(rows, 5)) > 0, everywhere, ~everywhere, x[:1] > 0, np.array(True)):
         got, expected = where(mask, x, other), where.forward(mask, x, other)
         assert got.dtype == expected.dtype
         assert bits(got) == bits(expected)
