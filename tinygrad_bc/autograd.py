@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tinygrad_bc import anomaly
+from tinygrad_bc import anomaly, record
 from tinygrad_bc.diagnosis import (
     changed_since,
     describe,
@@ -340,26 +340,18 @@ def _pull_back(
             if node.spent:
                 raise gone_through_before(value)
             passed.append(node)
-        inputs, params, tick = node.inputs, node.params, node.tick
-        changed, exposed = value._changed > tick, value._exposed
+        if node.tick < record.last_change:
+            _refuse_changes(value, node)
+        inputs, params = node.inputs, node.params
         arguments = []
         for x in inputs:
             if isinstance(x, Value):
                 data = x._data
-                if x._changed > tick:
-                    changed = True
-                if x._exposed:
-                    exposed = True
-                if x.node is not None:
-                    if data.base is not None and _owner(x)._exposed:
-                        exposed = True
-                    if release and data.nbytes > SMALL:
-                        uses[x] = uses.get(x, 0) + 1
+                if release and x.node is not None and data.nbytes > SMALL:
+                    uses[x] = uses.get(x, 0) + 1
                 arguments.append(x if symbolic else data)
             else:
                 arguments.append(x)
-        if changed or exposed:
-            _refuse_changes(value, node)
         y = value if symbolic else value._data
         for x, like, vjp in zip(inputs, arguments, node.op.vjps):  # indices, at the end, have no VJP
             if vjp is None or not isinstance(x, Value) or not x._requires_grad:
@@ -434,17 +426,21 @@ def _owner(x: Value) -> Value:
 def _refuse_changes(value: Value, node: Node) -> None:
     """Raise an error if `value`, or what it was computed from, is not what it was when `node` was recorded.
 
-    Some arrays somebody has had in hand, by ``.data``, and NumPy does not tell who writes into an array. So the
+    Some arrays somebody has had in hand, by ``.data``, and NumPy does not tell who writes into an array. Then the
     operation is run again: what comes out must be what came out before.
     """
-    for x in (value, *node.values):
+    values = [value, *node.values]
+    for x in values:
         if x._changed > node.tick:
             raise changed_since([x], node)
+    exposed = [x for x in values if x._exposed or _owner(x)._exposed]
+    if not exposed:
+        return
     arrays = [x._data if isinstance(x, Value) else x for x in node.inputs]
     with np.errstate(all="ignore"):
         again = node.op.forward(*arrays, **node.params)
     if not np.array_equal(again, value._data, equal_nan=value.dtype.kind == "f"):
-        raise changed_since([x for x in [*node.values, value] if x._exposed or _owner(x)._exposed], node)
+        raise changed_since(exposed, node)
 
 
 def computed_from(wanted: Iterable[Value], order: list[Value]) -> set[Value]:

@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_bc import anomaly
 from tinygrad_bc.diagnosis import call_error, call_mistake, forward_error, user_line
 from tinygrad_bc.errors import DTypeError, TinygradError
-from tinygrad_bc.record import PACKAGE_FILES, Node, Value, as_array, captures, clock, tracer, user_frame
+from tinygrad_bc.record import PACKAGE_FILES, Node, Value, as_array, captures, clock, note_exposure, tracer, user_frame
 from tinygrad_bc.scope import current
 
 if TYPE_CHECKING:
@@ -540,5 +540,6 @@ def as_input(x: Any) -> Any:
         return int(x)
     array = as_array(x)
     result = constant(array)
-    result._exposed = array is x or array.base is not None  # the user's own memory, not a copy
+    if array is x or array.base is not None:  # the user's own memory, not a copy
+        note_exposure(result)
     return result

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import math
 import operator
 import os
 import reprlib
@@ -38,6 +39,8 @@ __all__ = [
     "captures",
     "clock",
     "names_in_sight",
+    "note_change",
+    "note_exposure",
     "recorded_order",
     "refuse_while_capturing",
     "tracer",
@@ -57,6 +60,12 @@ its hooks change, it begins to require a gradient, or its array is handed out.
 
 tracer: ContextVar[Tracer | None] = ContextVar("tinygrad_bc.tracer", default=None)
 """What keeps the books while a function is captured to be run again; None at any other time."""
+
+last_change: float = 0
+"""The tick at which the data of any value changed last; infinity once somebody has had an array in hand.
+
+What was recorded later needs no look at each of its values.
+"""
 
 captures: list[Tracer] = []
 """The captures that are going on, in any thread: to look whether the list is empty is quicker than to ask `tracer`."""
@@ -222,13 +231,13 @@ class Value:
         """The values, a NumPy array. It is the tensor's own memory, not a copy."""
         refuse_while_capturing(".data", "What is computed with tensors is recorded")
         if not self._exposed:
-            self._exposed = True
+            note_exposure(self)
             clock()
         array = self._array
         value: Value = self
         while value.node is not None and value._data.base is not None:  # a view: of whose memory?
             value = next(value.node.values)
-            value._exposed = True
+            note_exposure(value)
         return array
 
     @data.setter
@@ -238,7 +247,7 @@ class Value:
         if array.shape != self.shape:
             raise ShapeError(f"{self.name or 'this tensor'} has shape {self.shape}, the new data {array.shape}")
         self._data = array if array is self._data else np.array(array)
-        self._changed = clock()
+        note_change(self)
 
     @property
     def retains_grad(self) -> bool:
@@ -256,6 +265,24 @@ class Value:
         """The element type."""
         dtype: np.dtype[Any] = self._data.dtype
         return dtype
+
+
+def note_change(*values: Value) -> int:
+    """Date a change of some values' numbers, and return the tick: graphs that were recorded before are refused now."""
+    global last_change
+    now = clock()
+    for value in values:
+        value._changed = now
+    if values and last_change < now:
+        last_change = now
+    return now
+
+
+def note_exposure(value: Value) -> None:
+    """Note that somebody has been handed the array of a value, and may write into it at any time."""
+    global last_change
+    value._exposed = True
+    last_change = math.inf
 
 
 def refuse_while_capturing(what: str, instead: str) -> None:

@@ -26,7 +26,17 @@ from tinygrad_bc.primitive import (
     record,
     set_result_class,
 )
-from tinygrad_bc.record import KEEP, Array, Value, as_array, captures, clock, refuse_while_capturing, tracer
+from tinygrad_bc.record import (
+    KEEP,
+    Array,
+    Value,
+    as_array,
+    captures,
+    clock,
+    note_change,
+    refuse_while_capturing,
+    tracer,
+)
 
 __all__ = ["HookHandle", "Tensor", "tensor"]
 
@@ -489,7 +499,7 @@ class Tensor(Value):
             data[key] = value._data if isinstance(value, Value) else value
         except (ValueError, IndexError, TypeError) as error:
             raise IndexingError(f"{self._title()} of shape {self.shape} cannot be set so: {error}") from None
-        self._changed = clock()
+        note_change(self)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_data":
@@ -538,7 +548,7 @@ class Tensor(Value):
             raise forward_error(op, (self, constant(change)), {}, error) from None
         except TypeError:
             raise DTypeError(f"{self._title()} of dtype {self.dtype} cannot hold a result of {change.dtype}") from None
-        self._changed = clock()
+        note_change(self)
         return self
 
     def _captured_update(self, op: Primitive, other: Any) -> Tensor:

@@ -17,7 +17,7 @@ from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.compiler.randomness import Randomness
 from tinygrad_bc.errors import CaptureError
 from tinygrad_bc.primitive import CAPTURE, CAPTURE_PLAIN, OFF, constant, mode
-from tinygrad_bc.record import Array, Graph, Value, captures, clock, tracer
+from tinygrad_bc.record import Array, Graph, Value, captures, note_change, tracer
 from tinygrad_bc.tensor import Tensor
 from tinygrad_bc.tracing import Live, Tracer
 
@@ -318,12 +318,11 @@ class Capture:
 
     def apply(self) -> Any:
         """Do what the first run did, and return what it returned."""
-        now = clock()
         for leaf, new in self._updates.items():
             if leaf in self._tensors:
                 x = self._tensors[leaf]
                 np.copyto(x._own_memory(), new._data)
-                x._changed = now
+                note_change(x)
             else:
                 np.copyto(self._arrays[leaf](), new._data)
         return self.returned([np.array(x._data) for x in self.results])
@@ -339,7 +338,7 @@ class Capture:
             x = self.call[i]
             if isinstance(x, Tensor):
                 np.copyto(x._own_memory(), results[j])
-                x._changed = clock()
+                note_change(x)
         return rebuilt(self.result, lambda x: self._found_part(x, results))
 
     def _own(self, i: int, results: list[Any]) -> Any:

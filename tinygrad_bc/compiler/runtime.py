@@ -12,7 +12,7 @@ from tinygrad_bc.compiler.calls import array_of
 from tinygrad_bc.compiler.capture import Capture, Result
 from tinygrad_bc.compiler.conditions import Conditions
 from tinygrad_bc.primitive import constant
-from tinygrad_bc.record import Array, Value, clock
+from tinygrad_bc.record import Array, Value, clock, note_change
 from tinygrad_bc.tracing import Item
 
 __all__ = ["MISSED", "Bound", "Built", "Runner"]
@@ -109,9 +109,7 @@ class Runner:
                 raise
         else:
             results = self._bound.step(*self._given)
-        self._tick = now
-        for x in self._updated:
-            x._changed = now
+        self._tick = note_change(*self._updated)
         if self._plain is None:
             return self.capture.returned([x.copy() if x.ndim else x[()] for x in results])
         result = results[self._plain]
@@ -224,9 +222,7 @@ class Runner:
         else:
             varying = {len(capture.given) + i: np.array(column) for i, column in enumerate(zip(*rows))}
             results = self._bound.loop(len(rows), varying, *arguments)
-        now = clock()
-        for x in self._updated:
-            x._changed = now
+        note_change(*self._updated)
         for source, home, updated in self._mirrored:
             if updated:
                 np.copyto(_array(source), home)

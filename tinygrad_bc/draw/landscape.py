@@ -16,7 +16,7 @@ from tinygrad_bc.autograd import no_grad
 from tinygrad_bc.draw.directions import Directions, Snapshot, snapshot_arrays
 from tinygrad_bc.errors import ArgumentError, LossWarning, ShapeError
 from tinygrad_bc.files import check_destination, write_atomically
-from tinygrad_bc.record import Array, Value, as_array, as_values, clock
+from tinygrad_bc.record import Array, Value, as_array, as_values, note_change
 from tinygrad_bc.spectrum import largest_hessian_eigenvalues
 
 if TYPE_CHECKING:
@@ -248,7 +248,8 @@ class Landscape:
     def _loss_at(self, arrays: Sequence[Array]) -> float:
         """Return the loss with these arrays in the parameters. Only inside `_moving`."""
         for p, array in zip(self._parameters, arrays):
-            p._data, p._changed = array.astype(p.dtype), clock()
+            p._data = array.astype(p.dtype)
+            note_change(p)
         loss = self._loss_fn()
         array = loss._array if isinstance(loss, Value) else as_array(loss)
         if array.size != 1:

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_bc.autograd import no_grad
 from tinygrad_bc.errors import ArgumentError, DTypeError, ShapeError
 from tinygrad_bc.optim.optimizer import checked_parameters, title
-from tinygrad_bc.record import Array, clock, refuse_while_capturing, tracer
+from tinygrad_bc.record import Array, note_change, refuse_while_capturing, tracer
 from tinygrad_bc.tensor import Tensor
 from tinygrad_bc.tracing import Cell, Tracer
 
@@ -170,5 +170,5 @@ def _write(parameters: list[Tensor], arrays: list[Array]) -> None:
     refuse_while_capturing("Putting averages into parameters", "Do so outside of the captured function")
     for parameter, array in zip(parameters, arrays, strict=True):
         data = parameter._own_memory()
-        parameter._changed = clock()
+        note_change(parameter)
         np.copyto(data, array)

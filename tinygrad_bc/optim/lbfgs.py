@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_bc.autograd import enable_grad
 from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from tinygrad_bc.optim.optimizer import ANY, Group, Optimizer, State, title
-from tinygrad_bc.record import Array, clock, refuse_while_capturing
+from tinygrad_bc.record import Array, note_change, refuse_while_capturing
 from tinygrad_bc.tensor import Tensor
 
 __all__ = ["LBFGS"]
@@ -189,7 +189,7 @@ class LBFGS(Optimizer):
         start = 0
         for parameter in self._all_parameters():
             data = parameter._own_memory()
-            parameter._changed = clock()
+            note_change(parameter)
             data[...] = x[start : start + data.size].reshape(data.shape)
             start += data.size
 

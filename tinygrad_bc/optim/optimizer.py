@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_bc.autograd import enable_grad, no_grad
 from tinygrad_bc.errors import ArgumentError, DTypeError, GradientError, ShapeError
-from tinygrad_bc.record import Array, clock, tracer
+from tinygrad_bc.record import Array, note_change, tracer
 from tinygrad_bc.tensor import Tensor
 from tinygrad_bc.tracing import Cell, Item, Live, Tracer
 
@@ -149,11 +149,10 @@ class Optimizer:
             self._captured_step(tracing)
             return loss
         ready = list(self._parameters_with_gradients())
-        now = clock()
+        note_change(*(parameter for _, parameter, _, _ in ready))
         for group, parameter, data, gradient in ready:
             state = self._state_of(parameter, data, group)
             state["step"] += 1
-            parameter._changed = now  # a graph that was recorded before is refused from now on
             for block in _blocks(data, gradient, state):
                 self._update_block(*block, group)
         return loss
