@@ -2,10 +2,11 @@
 
 from measure import Workload
 
-from workloads import chain, convolution, mlp, transformer, tutorial
+from workloads import chain, convolution, eager, mlp, transformer, tutorial
 
 WORKLOADS: dict[str, Workload] = {
     "tutorial": tutorial.WORKLOAD,
+    "eager": eager.WORKLOAD,
     "mlp-sgd": mlp.workload("SGD"),
     "mlp-adam": mlp.workload("Adam"),
     "ops": chain.workload(300),

@@ -189,12 +189,13 @@ def plain_operations():
     return step
 
 
-def layers():
+def layers(of_logits: bool = False):
     X, Y = (tg.tensor(x.T.copy()) for x in samples())
-    model = nn.Sequential(nn.Linear(9, 15, generator=0), nn.ReLU(), nn.Linear(15, 1, generator=0), nn.Sigmoid())
+    criterion, last = (nn.BCEWithLogitsLoss(), []) if of_logits else (nn.BCELoss(), [nn.Sigmoid()])
+    model = nn.Sequential(nn.Linear(9, 15, generator=0), nn.ReLU(), nn.Linear(15, 1, generator=0), *last)
     for p, values in zip(model.parameters(), parameters(), strict=True):
         p.data = values.reshape(p.shape)
-    criterion, optimizer = nn.BCELoss(), optim.SGD(model.parameters(), lr=LR)
+    optimizer = optim.SGD(model.parameters(), lr=LR)
 
     def step():
         optimizer.zero_grad()
