@@ -29,6 +29,35 @@ def _inner_hint(x: Shape, weight: Shape) -> str:
     return ""
 
 
+def _fast_linear(x: Any, weight: Any, bias: Any) -> Any:
+    y = x.dot(weight.T)
+    if y.dtype is not bias.dtype:
+        return y + bias
+    y += bias
+    return y
+
+
+@primitive(
+    name="linear",
+    formula="{x} @ {weight}ᵀ + {bias}",
+    # For Y = X Wᵀ + b:  dX = dY W  and  dW = dYᵀ X  (Giles, sec. 2.2.2); b is broadcast to the rows.
+    vjps=[
+        lambda g, y, x, weight, bias: matmul(g, weight),
+        lambda g, y, x, weight, bias: matmul(g.mT, x),
+        lambda g, y, x, weight, bias: g,
+    ],
+    samples=lambda rng: [
+        Sample(rng.normal(size=(n, inner)), rng.normal(size=(outer, inner)), rng.normal(size=outer))
+        for n, inner, outer in [(5, 3, 4), (1, 3, 4), (5, 3, 1), (0, 3, 4), (5, 0, 4)]
+    ],
+    broadcasts=True,
+    fast=_fast_linear,
+)
+def _linear(x: Any, weight: Any, bias: Any) -> Any:
+    """Multiply each row by the rows of a matrix, and add a bias."""
+    return np.dot(x, weight.T) + bias
+
+
 @composite(
     formula="input @ weightᵀ + bias",
     samples=lambda rng: [
@@ -78,6 +107,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
             f"(axis {weight.ndim - 1})" + _inner_hint(x.shape, weight.shape)
         )
     bias = of_shape("bias", bias, weight.shape[:-1], "a number for each output")
+    if bias is not None and x.ndim == weight.ndim == 2:
+        return _linear(x, weight, bias)
     y = matmul(x, matrix_transpose(weight) if weight.ndim == 2 else weight)
     return y if bias is None else y + bias
 

@@ -327,6 +327,7 @@ RULES: dict[str, Rule] = {
     "without_gradient": lambda x: x,
     "binary_cross_entropy": _binary_cross_entropy,
     "binary_cross_entropy_with_logits": _binary_cross_entropy_with_logits,
+    "linear": lambda x, weight, bias: ops.matmul(x, matrix_transpose(weight)) + bias,
     "sum": _sum,
     "sum_to": _sum_to,
     "mean": _mean,
