@@ -118,6 +118,25 @@ def test_error_function_is_exact_to_a_few_units_in_the_last_place(op, exact):
     assert np.all(np.abs(op(AXIS) - expected) <= 8 * np.spacing(np.abs(expected)))
 
 
+@pytest.mark.parametrize(("op", "exact"), [(tg.erf, math.erf), (tg.erfc, math.erfc)])
+def test_error_function_of_single_precision_is_the_nearest_number_or_the_one_beside_it(op, exact):
+    x = np.concatenate([AXIS, np.linspace(-11, 11, 4001)]).astype(np.float32)
+    expected = np.array([exact(float(number)) for number in x])
+    got = op(x)
+    assert got.dtype == np.float32
+    assert np.all(np.abs(got - expected) <= np.spacing(np.abs(expected).astype(np.float32)))
+
+
+@pytest.mark.parametrize("name", ["erf", "erfc"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(8192,), (8193,), (3, 100, 90)])
+def test_the_parts_of_a_large_array_are_put_together_again(name, dtype, shape):
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype).T
+    got, expected = (f(x) for f in (REGISTRY[name], REGISTRY[name].forward))
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(got, expected)
+
+
 @pytest.mark.parametrize("x", [0.0, 1e-300, 5e-324, 0.3, 1.0, 4.0, 10.0, 1e4, 1e200, np.inf])
 def test_error_function_is_odd_and_erfc_its_complement(x):
     assert tg.erf(-x) == -tg.erf(x)
@@ -576,7 +595,7 @@ def test_what_runs_computes_what_is_meant(name):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
-@pytest.mark.parametrize("name", [name for name in FAST if name not in ("where", "matmul", "linear")])
+@pytest.mark.parametrize("name", [name for name in FAST if name not in ("where", "matmul", "linear", "erf", "erfc")])
 def test_operators_compute_what_the_ufuncs_do(name, dtype):
     op = REGISTRY[name]
     numbers = [0.0, -0.0, 1.5, -3.0, 1e-30, 7.0] + [math.inf, -math.inf, math.nan] * (dtype is not np.int64)

