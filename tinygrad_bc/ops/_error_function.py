@@ -88,8 +88,25 @@ def _parts(x: Any) -> tuple[Any, Any, Any]:
     return magnitude, small, scaled * _gaussian(others)
 
 
+def _single(x: Any) -> tuple[Any, Any]:
+    """Return the magnitudes of float32 numbers, as float64, and their erfc."""
+    magnitude = np.minimum(np.abs(x), BEYOND_SINGLE).astype(np.float64)
+    t = 1 / (1 + 0.3 * magnitude)
+    complement = SINGLE[0] * t + SINGLE[1]
+    for coefficient in SINGLE[2:]:
+        complement *= t
+        complement += coefficient
+    complement *= t
+    complement *= np.exp(-magnitude * magnitude)
+    return magnitude, complement
+
+
 def erf_of(x: Any) -> Any:
     """Return erf of an array of floating-point numbers, of its shape and dtype."""
+    if x.dtype.itemsize <= 4:
+        magnitude, complement = _single(x)
+        near = magnitude * _quotient(NEAR_0, magnitude * magnitude)
+        return np.copysign(np.where(magnitude <= MIDDLE, near, 1 - complement), x).astype(x.dtype)
     magnitude, small, complement = _parts(x)
     near = magnitude[small]
     magnitude[small] = near * _quotient(NEAR_0, near * near)
@@ -100,21 +117,10 @@ def erf_of(x: Any) -> Any:
 def erfc_of(x: Any) -> Any:
     """Return erfc of an array of floating-point numbers, of its shape and dtype."""
     if x.dtype.itemsize <= 4:
-        return _erfc_of_single(x)
+        _, complement = _single(x)
+        return np.where(x < 0, 2 - complement, complement).astype(x.dtype)
     result, small, complement = _parts(x)
     near, others = np.asarray(x, np.float64).reshape(-1)[small], np.reshape(x, -1)[~small]
     result[small] = 1 - near * _quotient(NEAR_0, near * near)
     result[~small] = np.where(others < 0, 2 - complement, complement)
     return result.reshape(np.shape(x)).astype(x.dtype)
-
-
-def _erfc_of_single(x: Any) -> Any:
-    magnitude = np.minimum(np.abs(x), BEYOND_SINGLE).astype(np.float64)
-    t = 1 / (1 + 0.3 * magnitude)
-    result = SINGLE[0] * t + SINGLE[1]
-    for coefficient in SINGLE[2:]:
-        result *= t
-        result += coefficient
-    result *= t
-    result *= np.exp(-magnitude * magnitude)
-    return np.where(x < 0, 2 - result, result).astype(x.dtype)

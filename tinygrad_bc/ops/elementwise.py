@@ -630,33 +630,39 @@ def relu(x: Any) -> Any:
 
 
 def _fast_where(condition: Any, a: Any, b: Any) -> Any:
+    x = a if isinstance(a, np.ndarray) else b
     if (
-        isinstance(a, np.ndarray)
-        and a.size > 256
-        and type(b) is float
-        and b == 0
-        and math.copysign(1, b) == 1
+        isinstance(x, np.ndarray)
+        and x.size > 256
+        and x.dtype.char in "fd"
         and isinstance(condition, np.ndarray)
-        and condition.shape == a.shape
+        and condition.shape == x.shape
         and condition.dtype.char == "?"
-        and a.dtype.char in "fd"
+        and all(
+            type(y) is float or (isinstance(y, np.ndarray) and (y.shape, y.dtype) == (x.shape, x.dtype)) for y in (a, b)
+        )
     ):
-        return _kept(condition, a)
+        return _chosen(condition, np.asarray(a, x.dtype), np.asarray(b, x.dtype))
     return np.where(condition, a, b)
 
 
-def _kept(mask: Any, x: Any) -> Any:
-    """Return `x` where `mask` holds, otherwise 0: the gradient of a choice, in a fifth of the time of `np.where`.
+def _chosen(mask: Any, a: Any, b: Any) -> Any:
+    """Return `a` where `mask` holds and `b` elsewhere, in a fifth of the time of `np.where`, if there are many.
 
-    That branches at every element, and the processor cannot foresee where. Here the bits of `x` are combined with
-    all ones, which is -1, or with all zeros.
+    That branches at every element, and the processor cannot foresee where. Here the bits of both are combined with
+    all ones, which is -1, or with all zeros: b ^ ((a ^ b) & bits).
     """
-    integer = np.int64 if x.itemsize == 8 else np.int32
-    result = np.empty(x.shape, x.dtype)
+    integer = np.int64 if a.itemsize == 8 else np.int32
+    bits_of_a, bits_of_b = a.view(integer), b.view(integer)
+    result = np.empty(mask.shape, a.dtype)
     bits: Any = result.view(integer)
     bits[...] = mask
     np.negative(bits, bits)
-    bits &= x.view(integer)
+    if not b.ndim and not bits_of_b:
+        bits &= bits_of_a
+        return result
+    bits &= bits_of_a ^ bits_of_b
+    bits ^= bits_of_b
     return result
 
 
