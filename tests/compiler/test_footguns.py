@@ -1,10 +1,12 @@
 """What surprises about capturing, each as a test: what is refused, with the user's line, and what is to be known."""
 
 import copy
+import dataclasses
 import importlib.util
 import math
 import pickle
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +176,116 @@ def test_variables_and_attributes_are_not_given_new_tensors():
     assert W is before
 
 
+CALLS = 0
+
+
+class Counter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls, self.state, self.seen = 0, {"calls": 0}, []
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.calls
+
+    def attribute_of_a_variable(self, x):
+        return self(x)
+
+    def in_a_dictionary(self, x):
+        self.state["calls"] += 1
+        return x * self.state["calls"]
+
+    def kept_in_a_dictionary(self, x):
+        self.state["last"] = x * 2
+        return x
+
+    def kept_in_a_list(self, x):
+        self.seen.append(x * 2)
+        return x
+
+
+def counted_globally(x):
+    global CALLS
+    CALLS += 1
+    return x * CALLS
+
+
+SCHEDULE = tg.optim.lr_scheduler.StepLR(tg.optim.SGD([W], lr=0.5), 1)
+
+
+def counted_by_a_schedule(x):
+    rate = SCHEDULE.last_epoch
+    SCHEDULE.step()
+    return x * rate
+
+
+def carried_in_a_list():
+    state = [tg.tensor(0.0)]
+
+    def step(x):
+        state[0] = state[0] + x.sum()
+        return state[0]
+
+    return step
+
+
+CHANGES = {
+    "attribute": (Counter(), "changes calls, a number from outside, from 0 to 1", "self.calls += 1"),
+    "of a variable": (Counter().attribute_of_a_variable, "changes calls", "self.calls += 1"),
+    "in a dictionary": (Counter().in_a_dictionary, r"changes state\['calls'\]", 'self.state["calls"] += 1'),
+    "kept in a dictionary": (Counter().kept_in_a_dictionary, "into state, a dict", 'self.state["last"] = x * 2'),
+    "kept in a list": (Counter().kept_in_a_list, "into seen, a list", "self.seen.append(x * 2)"),
+    "carried in a list": (carried_in_a_list(), "into state, a list", "state[0] = state[0] + x.sum()"),
+    "global": (counted_globally, "changes CALLS", "CALLS += 1"),
+    "by a schedule": (counted_by_a_schedule, "changes last_epoch", "rate = SCHEDULE.last_epoch"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_that_no_later_call_would_make_are_refused_and_taken_back(name):
+    function, message, line = CHANGES[name]
+    owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+    before = copy.deepcopy(vars(owner)) if owner else CALLS
+    with pytest.raises(CaptureError, match=message) as error:
+        tg.compile(function)(tg.tensor([1.0, 2.0, 3.0]))
+    assert re.search(rf"test_footguns\.py:\d+: {re.escape(line)}", str(error.value))
+    assert (vars(owner) if owner else CALLS) == before
+    assert (SCHEDULE.last_epoch, SCHEDULE.optimizer.param_groups[0]["lr"]) == (0, 0.5)
+
+
+@dataclasses.dataclass
+class Outcome:
+    loss: tg.Tensor
+
+
+class Slotted:
+    __slots__ = ("loss",)
+
+    def __init__(self, loss):
+        self.loss = loss
+
+
+def one_by_one(x):
+    yield x * 2
+
+
+RETURNED = {
+    "dataclass": lambda x: Outcome((W * x).sum()),
+    "slots": lambda x: [1, Slotted((W * x).sum())],
+    "set": lambda x: {(W * x).sum()},
+    "generator": lambda x: (y * 2 for y in x),
+    "generator function": lambda x: one_by_one(x),
+    "map": lambda x: map(tg.exp, x),
+}
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_results_that_would_be_out_of_date_are_refused(name):
+    with pytest.raises(CaptureError, match=r"returns an object of type (.|\n)*test_footguns\.py:\d+: \"") as error:
+        tg.compile(RETURNED[name])(tg.tensor([1.0, 2.0, 3.0]))
+    assert f'"{name}": lambda' in str(error.value)
+
+
 def test_an_argument_that_is_a_variable_too_is_refused():
     with pytest.raises(CaptureError, match="W is passed to"):
         tg.compile(lambda x: x * W)(W)
@@ -199,18 +311,17 @@ def test_results_have_no_history():
 
 
 def test_what_python_does_besides_happens_only_while_capturing(capsys):
-    calls, count = [], [0]
+    calls = []
 
     @tg.compile
     def step(x):
         calls.append("called")
-        count[0] += 1
         print("called")
         return 2 * x
 
     for _ in range(3):
         step(tg.tensor([1.0]))
-    assert (calls, count, capsys.readouterr().out) == (["called"], [1], "called\n")
+    assert (calls, capsys.readouterr().out) == (["called"], "called\n")
 
 
 def test_what_is_read_through_several_objects_stays_as_it_was():

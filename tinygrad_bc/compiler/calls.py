@@ -10,7 +10,18 @@ import numpy as np
 
 from tinygrad_bc.record import Array, Value, as_array
 
-__all__ = ["Cells", "array_of", "is_numbers", "names_read", "parts", "place_of", "put_back", "rebuilt"]
+__all__ = [
+    "Cells",
+    "array_of",
+    "functions_of",
+    "is_numbers",
+    "names_of",
+    "names_read",
+    "parts",
+    "place_of",
+    "put_back",
+    "rebuilt",
+]
 
 
 def is_numbers(x: Any) -> bool:
@@ -46,6 +57,25 @@ def rebuilt(tree: Any, replace: Callable[[Any], Any]) -> Any:
     return replace(tree)
 
 
+def names_of(args: Sequence[Any], kwargs: Mapping[str, Any], names: Mapping[str, Any]) -> Iterator[str]:
+    """Iterate over the names of the parameters that the `parts` of a call are; '' for a part of a container.
+
+    Parameters
+    ----------
+    args, kwargs
+        What a function is called with.
+    names : mapping of str to object
+        The same, by the names of its parameters.
+    """
+    unnamed = [""] * len(args)
+    for name, x in [*zip([*names, *unnamed], args), *kwargs.items()]:
+        is_parameter = name in kwargs or names.get(name) is x
+        if isinstance(x, dict | list | tuple):
+            yield from ("" for _ in parts(x))
+        else:
+            yield name if is_parameter else ""
+
+
 def names_read(function: Callable[..., Any], arguments: Iterable[Any] = ()) -> Iterator[tuple[Mapping[str, Any], str]]:
     """Iterate over the variables outside a function that it reads, and those that functions called by it read.
 
@@ -73,7 +103,7 @@ def names_read(function: Callable[..., Any], arguments: Iterable[Any] = ()) -> I
             arguments = ()
         else:
             places = [(_attributes(thing), mentioned)]
-            pending += [(method, []) for method in _called(thing)]
+            pending += [(method, []) for method in functions_of(thing)]
         for where, names in places:
             for name in names:
                 place = place_of(where, name)
@@ -89,8 +119,17 @@ def place_of(where: Mapping[str, Any], name: str) -> Any:
 
 
 def put_back(where: Mapping[str, Any], name: str, thing: Any) -> None:
-    """Assign to a variable from `names_read` what it was before; `...` if it was not there."""
-    if isinstance(where, Cells):
+    """Let a variable from `names_read` be what it was before; `...` if it was not there.
+
+    Lists and dictionaries are copies of what they were, and it is written into those that are there.
+    """
+    now = where[name]
+    if isinstance(thing, dict) and isinstance(now, dict):
+        now.clear()
+        now.update(thing)
+    elif isinstance(thing, list) and isinstance(now, list):
+        now[:] = thing
+    elif isinstance(where, Cells):
         where.cell(name).cell_contents = thing
     elif isinstance(where, dict):
         where[name] = thing
@@ -106,7 +145,7 @@ def _attributes(thing: Any) -> Mapping[str, Any]:
     return found
 
 
-def _called(thing: Any) -> list[Any]:
+def functions_of(thing: Any) -> list[Any]:
     """Return the functions that run when an object is called: of a model, the methods of all its parts."""
     if isinstance(thing, type | types.ModuleType) or not hasattr(thing, "__dict__"):
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import weakref
@@ -11,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.compiler.calls import array_of, is_numbers, names_read, parts, place_of, put_back, rebuilt
+from tinygrad_bc.compiler.calls import array_of, is_numbers, names_of, names_read, parts, place_of, rebuilt
 from tinygrad_bc.compiler.conditions import Variables, is_same, kept
 from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.compiler.randomness import Randomness
+from tinygrad_bc.compiler.refusals import line_of, put_all_back, refuse_changes, refuse_result, title
 from tinygrad_bc.errors import CaptureError
 from tinygrad_bc.primitive import CAPTURE, CAPTURE_PLAIN, OFF, constant, mode
 from tinygrad_bc.record import Array, Graph, Value, captures, note_change, tracer
@@ -93,6 +95,7 @@ class Capture:
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, names: Mapping[str, Any]) -> None:
         self.call = list(parts((args, kwargs)))
+        self._names = list(names_of(args, kwargs, names))
         self._function = function
         self._tracing = Tracer()
         self._probe = weakref.ref(self._tracing.add_probe())
@@ -116,13 +119,17 @@ class Capture:
     def _capture(self, args: Any, kwargs: Any, names: Mapping[str, Any], randomness: Randomness) -> None:
         tracing, taken = self._tracing, iter(self._stand_ins)
         before = {place_of(where, name): kept(where[name]) for where, name in names_read(self._function, self.call)}
-        result = self._run(*rebuilt((args, kwargs), lambda _: next(taken)))
+        try:
+            result = self._run(*rebuilt((args, kwargs), lambda _: next(taken)))
+            refuse_changes(self._function, names_read(self._function, self.call), before, tracing.is_own)
+        except BaseException:  # put back when all else is taken back: an act may have changed variables, too
+            tracing.undo.insert(0, functools.partial(self._put_back, before))
+            raise
         # What is returned is taken apart, so that its containers refer to nothing any more: see `_held`.
         self._returned, positions = list(parts(result)), itertools.count()
         result = rebuilt(result, lambda _: next(positions))
         for x in list(tracing.leaves):
             tracing.refuse_other_requirement(x)
-        self._refuse_assignments(before)
         self._refuse_other_draws(randomness)
         written = {place for place, now in self._containers() if not is_same(now, before.get(place))}
         del x, before  # or what they refer to would count as referred to, in `_held`
@@ -134,6 +141,9 @@ class Capture:
         self.program = self._program(names, variables)
         self.variables = Variables([found for found in variables if place_of(*found) not in written])
 
+    def _put_back(self, before: Mapping[Any, Any]) -> None:
+        put_all_back(names_read(self._function, self.call), before)
+
     def _containers(self) -> Iterator[tuple[Any, Any]]:
         """Iterate over the variables that hold several things, and these. What is written into tells of the writing."""
         for where, name in names_read(self._function, self.call):
@@ -144,7 +154,7 @@ class Capture:
         if isinstance(x, Value):
             return x
         if isinstance(x, float):
-            return self._tracing.live(lambda: self.call[i], "number")
+            return self._tracing.live(lambda: self.call[i], self._names[i] or "number")
         return constant(array_of(x)) if is_numbers(x) else x
 
     def _run(self, args: Any, kwargs: Any) -> Any:
@@ -165,22 +175,10 @@ class Capture:
         """Raise an error if random numbers were drawn that would not be drawn again at every call."""
         if randomness.is_disturbed(self._tracing.drawn):
             raise CaptureError(
-                f"{_title(self._function)} draws random numbers on its own, and a captured function would use the "
-                "same at every call: pass them in as an argument, or use a layer that draws, as nn.Dropout"
+                f"{title(self._function)} draws random numbers on its own, and a captured function would use the "
+                "same at every call: pass them in as an argument (the batches of a DataLoader, too), or use a layer "
+                f"that draws, as nn.Dropout\n{line_of(self._function)}"
             )
-
-    def _refuse_assignments(self, before: Mapping[Any, Any]) -> None:
-        """Raise an error if a variable from outside was assigned a tensor that was computed here."""
-        for where, name in names_read(self._function, self.call):
-            now, old = where[name], before.get(place_of(where, name), ...)
-            computed = isinstance(now, Value) and now.node is not None
-            if now is not old and (computed or isinstance(old, Value | np.ndarray)):
-                put_back(where, name, old)
-                raise CaptureError(
-                    f"{_title(self._function)} assigns something new to {name}, a variable or an attribute from "
-                    f"outside, and would do so only while it is captured. Return it; or, inside tg.no_grad(), update "
-                    f"what is there: `{name} -= ...`"
-                )
 
     # --- what was what
 
@@ -254,6 +252,7 @@ class Capture:
         if isinstance(x, Live):
             return Result("number", x.find)
         if not isinstance(x, Value):
+            refuse_result(self._function, x, self._tracing.is_own)
             return Result("same", x)
         if x.node is not None:
             self._tracing.refuse_overwritten(x)
@@ -278,7 +277,7 @@ class Capture:
         steady += [leaf for leaf, x in self._tensors.items() if not x._exposed]
         steady += [leaf for leaf, find in self._arrays.items() if not find().flags.writeable]
         labels = self._labels([*arguments, *memory], names, [(name, where[name]) for where, name in variables])
-        return Program(_title(self._function), arguments, memory, self.results, self._updates, steady, labels)
+        return Program(title(self._function), arguments, memory, self.results, self._updates, steady, labels)
 
     def _labels(
         self, inputs: list[Value], names: Mapping[str, Any], variables: list[tuple[str, Any]]
@@ -293,8 +292,7 @@ class Capture:
             if leaf is not None:
                 known.setdefault(name, leaf)
         for leaf, i in self._given.items():
-            name = next((name for name, x in names.items() if x is self.call[i]), "")
-            known.setdefault(name or f"argument_{i}", leaf)
+            known.setdefault(self._names[i] or f"argument_{i}", leaf)
         graph = Graph([*self.results, *self._updates.values()], inputs, known)
         labels = {value: graph.label(value) for value in graph if not graph.label(value).startswith("%")}
         derivatives: dict[Value, str] = {}
@@ -312,7 +310,7 @@ class Capture:
         for where, name in variables:
             thing = where[name]
             if isinstance(thing, Value | np.ndarray) and any(thing is x for x in self.call):
-                raise CaptureError(f"{name} is passed to {_title(self._function)}, which reads it as a variable too")
+                raise CaptureError(f"{name} is passed to {title(self._function)}, which reads it as a variable too")
 
     # --- its first run
 
@@ -364,10 +362,6 @@ def _settings(objects: list[Any]) -> list[tuple[Mapping[str, Any], str]]:
     return [
         (vars(x), name) for x in dict.fromkeys(objects) for name, y in vars(x).items() if isinstance(y, Value | float)
     ]
-
-
-def _title(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", type(function).__name__)
 
 
 def _same(array: Array) -> Callable[[], Array]:
