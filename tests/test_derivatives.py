@@ -141,6 +141,10 @@ def test_forms_of_inputs_and_outputs():
     with pytest.warns(GradientWarning, match="not computed from its inputs") as caught:
         np.testing.assert_array_equal(tg.jacobian(lambda x: tg.tensor(x.data**2), [2.0]).data, [[0.0]])
     assert caught[0].filename == __file__
+    for derivative in (tg.value_and_grad(tg.compile(tg.square)), lambda x: tg.hvp(tg.compile(tg.square), x)):
+        with pytest.warns(GradientWarning, match=r"tg\.compile returns has no history") as caught:
+            np.testing.assert_array_equal(derivative([3.0])[1].data, [0.0])  # 6 and 2 without compiling
+        assert caught[0].filename == __file__
     np.testing.assert_array_equal(tg.hessian(lambda x: x.sum(), [2.0, 1.0]).data, np.zeros((2, 2)))
     with tg.no_grad():  # a derivative is asked for all the same
         np.testing.assert_array_equal(tg.jacobian(lambda x: x * x, [2.0]).data, [[4.0]])

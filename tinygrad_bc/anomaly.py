@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_bc.diagnosis import describe, user_line
-from tinygrad_bc.errors import AnomalyError, FailedOperation
-from tinygrad_bc.record import Node, Value, recorded_order
+from tinygrad_bc.errors import AnomalyError, CaptureError, FailedOperation
+from tinygrad_bc.record import Node, Value, recorded_order, tracer
 
 if TYPE_CHECKING:
     from tinygrad_bc.primitive import Primitive
@@ -25,18 +25,19 @@ blocks: list[object] = []
 """The blocks of `detect_anomaly` there are in any thread: as long as it is empty nobody need ask for `watching`."""
 
 
-@contextmanager
-def detect_anomaly() -> Iterator[None]:
+def detect_anomaly() -> AbstractContextManager[None]:
     """Raise an `AnomalyError` at the first operation that makes a NaN or an infinity, forward or backward.
 
     The error names the operation and not those that passed the NaN on, the element, what went in, the
     user's line and, where there is one, the stable way to write it. Infinities written by hand
     (``where(mask, x, -inf)``) are left alone. Every array is looked at, so it is for finding a fault, not for
-    training.
+    training. Put around a call of a function from ``tg.compile``, it runs that as it was written.
 
     Raises
     ------
     AnomalyError
+    CaptureError
+        In a function that is being compiled.
 
     Examples
     --------
@@ -47,6 +48,16 @@ def detect_anomaly() -> Iterator[None]:
         ...
     tinygrad_bc.errors.AnomalyError: `log` made the first infinity: element [1] of its result (2,) is -inf. ...
     """
+    if tracer.get() is not None:
+        raise CaptureError(
+            "detect_anomaly() in a function that is being captured: it would look at this first run alone. Put it "
+            f"around the call of the compiled function, which then runs as it was written\n{user_line()}"
+        )
+    return _watching()
+
+
+@contextmanager
+def _watching() -> Iterator[None]:
     token = watching.set(True)
     blocks.append(token)
     try:

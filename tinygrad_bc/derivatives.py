@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_bc.autograd import enable_grad, grad
-from tinygrad_bc.diagnosis import describe, user_line
+from tinygrad_bc.diagnosis import depth_of_user, describe, user_line
 from tinygrad_bc.errors import DTypeError, GradientError, GradientWarning, ShapeError
 from tinygrad_bc.primitive import constant
 from tinygrad_bc.record import Value, as_array
@@ -178,6 +178,7 @@ def value_and_grad(func: Function, argnums: int | Sequence[int] = 0) -> Callable
         for i, x in zip(positions, xs):
             arguments[i] = x
         ys = _outputs(lambda: func(*arguments, **kwargs), ())
+        _warn_if_unrelated(ys)
         gradients = _gradients(ys, xs, _one(ys, "value_and_grad"), create_graph=False)
         return _like(ys, _returned(ys, False)), gradients[0] if isinstance(argnums, int) else tuple(gradients)
 
@@ -192,14 +193,19 @@ def _called(func: Function, inputs: Any, create_graph: bool) -> tuple[list[Tenso
         raise DTypeError(f"several inputs are given as a tuple, (a, b), and not as a list\n{user_line()}")
     xs = _differentiated(inputs if isinstance(inputs, tuple) else (inputs,), create_graph)
     ys = _outputs(func, xs)
+    _warn_if_unrelated(ys)
+    return xs, ys
+
+
+def _warn_if_unrelated(ys: _Outputs) -> None:
     if not any(y.requires_grad or y.node for y in ys):
         warnings.warn(
             "what the function returned was not computed from its inputs by recorded operations, so its derivative is "
-            "0: was NumPy, .data, .detach() or tg.tensor(...) used on the way?",
+            "0: was NumPy, .data, .detach() or tg.tensor(...) used on the way? What a function from tg.compile returns "
+            "has no history: compile the whole, with the derivative inside",
             GradientWarning,
-            stacklevel=3,
+            stacklevel=depth_of_user(),
         )
-    return xs, ys
 
 
 def _differentiated(inputs: tuple[Any, ...], create_graph: bool) -> list[Tensor]:

@@ -34,6 +34,7 @@ __all__ = [
     "call_error",
     "call_mistake",
     "changed_since",
+    "depth_of_user",
     "describe",
     "forward_error",
     "gone_through_before",
@@ -264,11 +265,11 @@ def warn_of_pairs(x: Value, shape: tuple[int, ...], node: Node) -> None:
             f"number each was meant, bring them to one shape, by .reshape({n}) or .reshape({n}, 1); if every pair was "
             f"meant, say so by .reshape(1, {n}) for {names[0]}\n  {node.place}",
             GradientWarning,
-            stacklevel=_depth_of_user(),
+            stacklevel=depth_of_user(),
         )
 
 
-def _depth_of_user() -> int:
+def depth_of_user() -> int:
     """Return the stacklevel at which a warning points at the user's line."""
     user, frame, depth = user_frame(2), sys._getframe(1), 1
     while frame is not user and frame.f_back is not None:

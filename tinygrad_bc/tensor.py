@@ -214,6 +214,10 @@ class Tensor(Value):
         return self._data.tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        refuse_while_capturing(
+            "A NumPy array made of a tensor, by numpy() or np.asarray(),",
+            "Compute with the tensor itself, by tg's functions or NumPy's: they are recorded. Or return it",
+        )
         if self._requires_grad:
             raise GradientError(
                 f"{self._title()} requires a gradient, and turning it into a NumPy array would lose its history. If "
@@ -223,7 +227,8 @@ class Tensor(Value):
 
     def __bool__(self) -> bool:
         refuse_while_capturing(
-            "The truth of a tensor (`if`, `while`, `and`, `assert`)", "Choose between elements with tg.where"
+            "The truth of a tensor (`if`, `while`, `and`, `assert`)",
+            "Choose between elements with tg.where, or return the tensor, and decide outside",
         )
         if self._data.size != 1:
             raise ShapeError(
@@ -233,12 +238,17 @@ class Tensor(Value):
         return bool(self._data.item())
 
     def __float__(self) -> float:
+        refuse_while_capturing("float()", _NO_NUMBER)
         return float(self.item())
 
     def __int__(self) -> int:
+        refuse_while_capturing("int()", _NO_NUMBER)
         return int(self.item())
 
     def __index__(self) -> int:
+        refuse_while_capturing(
+            "A tensor in the place of a whole number", "x[i] with a tensor i is recorded, if x is one"
+        )
         return operator.index(self.item())
 
     def __len__(self) -> int:
@@ -771,6 +781,8 @@ class Tensor(Value):
             return op(*args, **kwargs)
         return function(*_without_history(function, args), **_without_history(function, kwargs))
 
+
+_NO_NUMBER = "Compute with the tensor itself; to log it, return it, and take the number outside"
 
 # They ask about values, and have no derivative that could be lost.
 _QUESTIONS = {

@@ -283,8 +283,8 @@ class Tracer:
     def refuse(self, what: str, instead: str) -> NoReturn:
         """Raise an error where numbers would leave the record: at a later call they are others."""
         raise CaptureError(
-            f"{what} in a function that is being captured: the numbers are others at a later call, and what is decided "
-            f"or computed with them outside of the record would stay the same. {instead}\n{user_line()}"
+            f"{what} in a function that is being captured: later calls have other numbers, and what Python does with "
+            f"these would stay as it is now. {instead}\n{user_line()}"
         )
 
     def ask(self, find: Callable[[], Any]) -> Any:
@@ -430,9 +430,10 @@ class Live:
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise CaptureError(
-            f"{self.name or 'a number'} that is passed to a captured function, or found anew at every call, was about "
-            "to become a plain number, the same at every later call. Compute with it by + - * / ** and comparisons, or "
-            f"compute outside and pass in the result\n{user_line()}"
+            f"{self.name or 'a number'} = {self.value!r} in a function that is being captured: every call has its own, "
+            "and a plain number made of it (by float(), math, formatting) would be the same at every later call. "
+            "Compute with it by + - * / ** and NumPy's functions, compare it, or compute outside and pass in the "
+            f"result\n{user_line()}"
         )
 
     __float__ = __int__ = __index__ = __round__ = __floor__ = __ceil__ = __trunc__ = _refuse

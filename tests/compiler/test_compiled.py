@@ -1,6 +1,9 @@
 """The compiled function as an object: how it is made, what it keeps, and how it behaves among others."""
 
+import copy
 import importlib.util
+import pickle
+import signal
 import threading
 from pathlib import Path
 
@@ -49,7 +52,7 @@ def test_a_decorator_with_and_without_parentheses():
     x = tg.tensor([1.0])
     assert [plain(x).item(), plain(x).item(), called(x).item()] == [2, 2, 3]
     assert (plain.__name__, plain.__doc__) == ("plain", "Double.")
-    assert repr(called) == "<compiled called for numpy, 1 programs>"
+    assert repr(called) == "<compiled called for numpy, 1 program>"
 
 
 def test_methods_are_compiled_for_each_object():
@@ -68,15 +71,137 @@ def test_methods_are_compiled_for_each_object():
 
 
 def test_bad_requests_are_refused():
-    for options, message in (({"target": "fortran"}, "fortran"), ({"steps": 0}, "steps=0"), ({"steps": 1.5}, "1.5")):
+    wrong = (
+        ({"target": "fortran"}, "fortran"),
+        ({"steps": 0}, "steps=0"),
+        ({"steps": 1.5}, "1.5"),
+        ({"steps": True}, "True"),
+    )
+    for options, message in wrong:
         with pytest.raises(ArgumentError, match=message):
             tg.compile(abs, **options)
     with pytest.raises(ArgumentError, match="function"):
         tg.compile(3)
     with pytest.raises(CaptureError, match="not called yet"):
         _ = tg.compile(lambda: None).program
-    with pytest.raises(TypeError):
-        tg.compile(lambda x: x)()
+    with pytest.raises(ArgumentError, match=r"tg\.compile\(target='c'\)"):
+        tg.compile("c")
+    with pytest.raises(ArgumentError, match="which is a result"):
+        tg.compile(tg.tensor(1.0))
+    double = tg.compile(lambda x, *, twice=True: 2 * x if twice else x)
+    with pytest.raises(TypeError, match=r"<lambda>\(x, \*, twice=True\): missing a required argument: 'x'"):
+        double()
+    with pytest.raises(ArgumentError, match=r"how many steps first.*got tensor"):
+        double.loop(tg.tensor(1.0))
+    assert double.loop(np.int64(2), tg.tensor(1.0)).item() == 2
+
+
+def test_what_does_its_work_after_the_call_is_refused():
+    def one_by_one(x):
+        yield x
+
+    async def later(x):
+        return x
+
+    async def one_by_one_later(x):
+        yield x
+
+    for function in (one_by_one, later, one_by_one_later):
+        with pytest.raises(ArgumentError, match=rf"{function.__name__} is an? (.|\n)*test_compiled\.py:\d+: "):
+            tg.compile(function)
+
+
+def test_functions_without_a_signature_are_compiled():
+    assert tg.compile(dict)(a=tg.tensor(1.0))["a"].item() == 1
+
+
+def doubled(x):
+    return 2 * x
+
+
+by_name = tg.compile(doubled)
+
+
+@tg.compile
+def decorated(x):
+    return 2 * x
+
+
+def test_copies_and_pickles_are_what_they_were_made_of():
+    factor, x = tg.tensor(2.0), tg.tensor([3.0])
+    scaled = tg.compile(lambda x: x * factor, steps=2)
+    scaled(x)
+    for other in (copy.copy(scaled), copy.deepcopy(scaled)):
+        assert (other.programs, other(x).item()) == ([], 6)
+        assert repr(other) == "<compiled <lambda> for numpy, 1 program>"
+    for compiled in (by_name, decorated):
+        compiled(x)
+        assert pickle.loads(pickle.dumps(compiled))(x).item() == 6
+    assert copy.deepcopy(decorated) is decorated  # which is found again by name, as functions are
+
+
+def test_programs_introduce_themselves():
+    step = tg.compile(lambda x, rate: x * rate + 1)
+    step(tg.tensor([1.0]), 0.5)
+    assert repr(step.program) == "<program <lambda>(x, rate), 2 operations>"
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_inside_detect_anomaly_the_function_itself_runs(steps):
+    W = parameter(1.0, 1.0)
+
+    @tg.compile(steps=steps)
+    def step(x):
+        (g,) = tg.grad(tg.log(W * x).sum(), [W])
+        with tg.no_grad():
+            W.__isub__(0.1 * g)
+        return W.sum()
+
+    step(np.array([1.0, 2.0]))
+    before = W.tolist()
+    with tg.detect_anomaly(), pytest.raises(tg.errors.AnomalyError, match=r"`log` made the first NaN.*(.|\n)*W \* x"):
+        step(np.array([1.0, -2.0]))
+    assert W.tolist() == before
+    with tg.detect_anomaly():
+        step(np.array([1.0, 2.0]))
+    assert W.tolist() != before
+
+
+def test_detect_anomaly_belongs_around_the_call():
+    def step(x):
+        with tg.detect_anomaly():
+            return tg.log(x)
+
+    with pytest.raises(CaptureError, match=r"around the call (.|\n)*test_compiled\.py:\d+: with tg\.detect_anomaly"):
+        tg.compile(step)(tg.tensor(1.0))
+
+
+@pytest.mark.parametrize("target", ["numpy", "c"])
+def test_an_interrupted_loop_has_done_whole_steps(target):
+    """The counts of the optimiser and the schedule, which Python keeps, agree with what the program has done."""
+    W = parameter(0.0)
+    optimizer = optim.SGD([W], lr=1.0)
+    schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+
+    @tg.compile(target=target)
+    def step():
+        optimizer.zero_grad()
+        loss = W.sum()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        return loss
+
+    step()
+    timer = threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        step.loop(10**9)
+    timer.join()
+    assert schedule.last_epoch == -W.item() > 2
+    step()
+    assert schedule.last_epoch == -W.item()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])

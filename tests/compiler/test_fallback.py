@@ -1,5 +1,7 @@
 """Where there is no C compiler, a warning says so and NumPy runs; whatever else fails leaves everything as it was."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,8 @@ from tinygrad_bc import optim
 from tinygrad_bc.compiler import compiled
 from tinygrad_bc.compiler.c_target import native
 from tinygrad_bc.errors import CompilerWarning
+
+LINES = Path(__file__).read_text(encoding="utf-8").splitlines()
 
 
 @pytest.fixture
@@ -47,6 +51,16 @@ def test_numpy_takes_the_place_of_c():
     for _ in range(3):
         step(tg.tensor(x))
     np.testing.assert_allclose(V.detach().numpy(), W.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize("call", [lambda run, x: run(x), lambda run, x: run.loop(2, x)])
+def test_the_warning_points_at_the_line_of_the_call(call):
+    with pytest.warns(CompilerWarning, match="<lambda> runs as NumPy instead") as warned:
+        call(tg.compile(lambda x: x + 1, target="c"), np.ones(2))
+    assert [(warning.filename, "lambda run, x" in LINES[warning.lineno - 1]) for warning in warned] == [
+        (__file__, True)
+    ]
 
 
 def test_a_target_that_fails_leaves_everything_as_it_was(monkeypatch):

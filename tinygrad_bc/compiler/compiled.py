@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import threading
 import types
 import warnings
@@ -13,16 +14,26 @@ from typing import Any, overload
 
 import numpy as np
 
+from tinygrad_bc.anomaly import blocks, watching
 from tinygrad_bc.compiler.calls import array_of, is_numbers, parts, rebuilt
 from tinygrad_bc.compiler.capture import Capture
 from tinygrad_bc.compiler.pipeline import TARGETS, build
 from tinygrad_bc.compiler.program import Program
+from tinygrad_bc.compiler.refusals import line_of, title
 from tinygrad_bc.compiler.runtime import MISSED, Built, Runner
+from tinygrad_bc.diagnosis import depth_of_user
 from tinygrad_bc.errors import ArgumentError, CaptureError, CompilerError, CompilerWarning, MissingDependencyError
-from tinygrad_bc.primitive import GRADIENTS, OFF, mode
+from tinygrad_bc.primitive import GRADIENTS, OFF, constant, mode
 from tinygrad_bc.record import Value, captures, tracer
 
 __all__ = ["Compiled", "compile"]
+
+ANY = inspect.Signature(
+    [
+        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+    ]
+)
 
 MOST_PROGRAMS = 16
 """How many programs a compiled function keeps: one for each structure, shapes and element types of its arguments."""
@@ -89,13 +100,37 @@ def compile(
     """
     if target not in TARGETS:
         raise ArgumentError(f"compile: target={target!r}, but expected one of {', '.join(map(repr, TARGETS))}")
-    if not isinstance(steps, int) or steps < 1:
+    if not _is_count(steps):
         raise ArgumentError(f"compile: steps={steps!r}, but expected a whole number of at least 1")
     if fn is None:
         return functools.partial(compile, target=target, simplify=simplify, steps=steps)
-    if not callable(fn):
-        raise ArgumentError(f"compile: expected a function, got {fn!r}")
+    _refuse_other_than_functions(fn)
     return Compiled(fn, target, simplify, steps)
+
+
+def _refuse_other_than_functions(fn: Any) -> None:
+    """Raise an error if this cannot be called, or runs only after the call has returned."""
+    if not callable(fn):
+        hint = ""
+        if isinstance(fn, Value):
+            hint = ", which is a result: pass the function itself, tg.compile(f), and call what that returns"
+        elif fn in TARGETS:
+            hint = f": a target is given by its keyword, tg.compile(target={fn!r})"
+        raise ArgumentError(f"compile: expected a function, got {fn!r}{hint}")
+    for kind, is_one in (
+        ("a generator function, which has a `yield`", inspect.isgeneratorfunction),
+        ("an asynchronous function", inspect.iscoroutinefunction),
+        ("an asynchronous generator", inspect.isasyncgenfunction),
+    ):
+        if is_one(fn):
+            raise ArgumentError(
+                f"compile: {title(fn)} is {kind}, and does its work only after the call: compile a function that "
+                f"returns its results\n{line_of(fn)}"
+            )
+
+
+def _is_count(steps: Any) -> bool:
+    return isinstance(steps, int | np.integer) and not isinstance(steps, bool) and bool(steps >= 1)
 
 
 class Compiled:
@@ -110,8 +145,11 @@ class Compiled:
     def __init__(self, fn: Callable[..., Any], target: str, simplify: bool, steps: int) -> None:
         functools.update_wrapper(self, fn)
         self._fn, self._target, self._simplify, self._steps = fn, target, simplify, steps
-        self.__name__ = getattr(fn, "__name__", type(fn).__name__)
-        self._signature = inspect.signature(fn)
+        self.__name__ = title(fn)
+        try:
+            self._signature = inspect.signature(fn)
+        except ValueError:  # some functions written in C have none
+            self._signature = ANY
         self._last: Runner | None = None  # which may be asked to repeat its step
         self._runners: OrderedDict[Any, list[Runner]] = OrderedDict()
         self._lock = threading.RLock()
@@ -121,7 +159,7 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, or the program made of it, as often as `steps` said."""
-        if self._last is not None and not (kwargs or captures) and mode.get() is GRADIENTS:
+        if self._last is not None and not (kwargs or captures or blocks) and mode.get() is GRADIENTS:
             with self._lock:
                 result = self._last.repeat(args)
             if result is not MISSED:
@@ -137,9 +175,15 @@ class Compiled:
         *args, **kwargs
             What the function is called with, every time.
         """
-        if not isinstance(steps, int) or steps < 1:
-            raise ArgumentError(f"{self.__name__}.loop: {steps!r} steps, but expected a whole number of at least 1")
+        if not _is_count(steps):
+            raise ArgumentError(
+                f"{self.__name__}.loop: expected how many steps first, a whole number of at least 1, and then the "
+                f"arguments of {self.__name__}; got {steps!r}"
+            )
         if captures and tracer.get() is not None:  # part of a function that is being captured itself
+            return [self._fn(*args, **kwargs) for _ in range(steps)][-1]
+        if blocks and watching.get():
+            args, kwargs = rebuilt((args, kwargs), _as_tensor)
             return [self._fn(*args, **kwargs) for _ in range(steps)][-1]
         call: list[Any] = [*args, *kwargs.values()]
         structure: Any = (len(args), *kwargs)
@@ -174,7 +218,10 @@ class Compiled:
 
     def _capture(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function itself, and keep the program that is made of what it did."""
-        names = self._signature.bind(*args, **kwargs).arguments
+        try:
+            names = self._signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}{self._signature}: {error}") from None
         capture = Capture(self._fn, args, kwargs, names)
         try:
             built = self._built(capture.program)
@@ -198,7 +245,9 @@ class Compiled:
         except (CompilerError, MissingDependencyError) as error:
             if self._target == "numpy":
                 raise
-            warnings.warn(f"{error}\n{self.__name__} runs as NumPy instead", CompilerWarning, stacklevel=5)
+            warnings.warn(
+                f"{error}\n{self.__name__} runs as NumPy instead", CompilerWarning, stacklevel=depth_of_user()
+            )
             self._target = "numpy"
             return build(program, self._target, self._simplify)
 
@@ -220,8 +269,18 @@ class Compiled:
             raise CaptureError(f"{self.__name__} was not called yet: its first call captures the program")
         return self.programs[-1]
 
+    def __reduce__(self) -> Any:
+        """Say how it is copied and pickled: as what it was made of, for programs belong to the memory of tensors.
+
+        One that stands above its function, as a decorator, is found again by name, as functions are.
+        """
+        if getattr(sys.modules.get(self.__module__), self.__name__, None) is self:
+            return self.__name__
+        return Compiled, (self._fn, self._target, self._simplify, self._steps)
+
     def __repr__(self) -> str:
-        return f"<compiled {self.__name__} for {self._target}, {len(self.programs)} programs>"
+        count = len(self.programs)
+        return f"<compiled {self.__name__} for {self._target}, {count} program{'s' * (count != 1)}>"
 
 
 def _repeated(call: list[Any]) -> list[int]:
@@ -233,6 +292,11 @@ def _repeated(call: list[Any]) -> list[int]:
 def _without_table(x: Any) -> Any:
     """Return a table as an array, which takes pandas long enough not to be done twice; anything else as it is."""
     return array_of(x) if not isinstance(x, Value | np.ndarray) and hasattr(x, "to_numpy") else x
+
+
+def _as_tensor(x: Any) -> Any:
+    """Return an argument as it arrives in a captured function; a number as it is."""
+    return constant(array_of(x)) if is_numbers(x) and not isinstance(x, Value | float) else x
 
 
 def _kind(x: Any) -> Any:

@@ -124,6 +124,10 @@ class Program:
         """Return what a value is called; an input need not be part of the graph."""
         return self.graph.label(value) if value in self.graph else value.name or "unused"
 
+    def __repr__(self) -> str:
+        inputs, count = ", ".join(map(self.label, self.inputs)), sum(self.graph.node(x) is not None for x in self.graph)
+        return f"<program {self.name}({inputs}), {count} operation{'s' * (count != 1)}>"
+
     def __str__(self) -> str:
         graph = self.graph
         lines = []

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -76,6 +80,7 @@ class Runner:
         self._seen: list[tuple[Value, int]] | None = None  # steady tensors, and when they had changed last
         self._tick = 0  # the clock's, when a step was run last
         self._repeated: list[Any] | None = None  # the call that may be repeated as it was
+        self._at_once = 1  # how many steps of a loop, as the last ones took
         self._given: list[Array] = []
         alone = isinstance(capture.result, Result) and capture.result.kind == "result"
         self._plain = capture.result.what if alone and not any(i is not None for _, i in capture.gradients) else None
@@ -116,7 +121,7 @@ class Runner:
         return constant(result.copy() if result.ndim else result[()])
 
     def run(self, call: list[Any], steps: int) -> tuple[int, Any]:
-        """Run at most so many steps.
+        """Run at most so many steps, but no more than take a tenth of a second: Ctrl-C waits for them.
 
         Parameters
         ----------
@@ -130,6 +135,15 @@ class Runner:
             How many steps were run, and what the function returned in the last. No step at all means that something
             is not as it was when the function was captured.
         """
+        if steps == 1:
+            return self._run(call, 1)
+        started = time.perf_counter()
+        with _uninterrupted():
+            done, result = self._run(call, min(steps, self._at_once))
+        self._at_once = max(1, int(LONGEST * done / (time.perf_counter() - started)))
+        return done, result
+
+    def _run(self, call: list[Any], steps: int) -> tuple[int, Any]:
         capture = self.capture
         capture.call = call
         if not (self._same_variables() and self._same()):
@@ -276,6 +290,27 @@ class Runner:
 
 
 MISSED = object()
+
+LONGEST = 0.1
+"""For how many seconds a loop runs before Ctrl-C is heard."""
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the end: what Python and what the program do in the steps of a loop belong together."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    heard: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *call: heard.append(call))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if heard:
+            handler(*heard[-1])
+
 
 FACT, NUMBER, ACT = range(3)  # in this order, where they come at the same time
 

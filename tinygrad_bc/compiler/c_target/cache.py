@@ -19,6 +19,8 @@ import time
 import warnings
 from pathlib import Path
 
+from tinygrad_bc.diagnosis import depth_of_user
+
 __all__ = ["directory", "find", "keep", "workshop"]
 
 _DAY = 24 * 3600.0
@@ -52,7 +54,7 @@ def directory() -> Path:
             f"compiled programs are not kept: {fault}, and what lies there would run with your rights. "
             "Remove that directory, or make it yours alone (chmod 700).",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=depth_of_user(),
         )
     return _temporary_directory()
 

@@ -36,8 +36,16 @@ _ADVICE = (
     '`pip install "tinygrad_bc[zig]"`. The environment variable CC can name another.'
 )
 
+_OWN_ADVICE = (
+    "That is what the environment variable CC says. Without it, cc, gcc, clang and the one in the package ziglang are "
+    "tried."
+)
+
 _LONG_TEXT = 2500
 """From how many lines on a text is compiled quickly: an unrolled loop over time would take minutes otherwise."""
+
+_PATIENCE, _MOST_PATIENCE = 60, 1200
+"""How many seconds a compiler has for an empty file, and for a text."""
 
 _LONGEST_MESSAGE = 4000  # characters of a compiler's
 
@@ -117,7 +125,9 @@ def load(source: str, cdef: str, *, blas: bool = False, threads: bool = False) -
     try:
         import cffi
     except ImportError as error:
-        raise MissingDependencyError('compiled programs need cffi: pip install "tinygrad_bc[c]"') from error
+        raise MissingDependencyError(
+            "target='c' needs cffi, which loads what was compiled: pip install \"tinygrad_bc[c]\""
+        ) from error
     found = blas_library.find() if blas else None
     if blas and found is None:
         raise CompilerError('no BLAS library was found; one that is used is in: pip install "tinygrad_bc[blas]"')
@@ -130,7 +140,11 @@ def load(source: str, cdef: str, *, blas: bool = False, threads: bool = False) -
         path = _library(compiler, source, (*flags, *(_thread_flags(compiler) if threads else ())))
         lib = ffi.dlopen(str(path))
     except OSError as error:  # a full disk, a directory that programs may not be loaded from
-        raise CompilerError(f"a compiled program could not be stored or loaded: {error}") from error
+        reason = str(error).partition("  Additionally, ctypes")[0]  # where else cffi looked
+        raise CompilerError(
+            f"a compiled program could not be stored or loaded: {reason}. Make room there, or let the environment "
+            "variable XDG_CACHE_HOME name a directory that is yours and that programs can be loaded from"
+        ) from error
     if found:
         lib.set_blas([ffi.cast("blas_routine", address) for address in found.addresses])
     return Library(lib, ffi, path)
@@ -154,30 +168,40 @@ def find_compiler(chosen: str | None, search: str | None) -> Compiler:
     CompilerError
         If none works: the message says what to install.
     """
+    try:
+        own = shlex.split(chosen or "")
+    except ValueError as error:
+        raise CompilerError(f"the environment variable CC, {chosen!r}, is no command: {error}") from None
     usual = [["cc"], ["gcc"], ["clang"], [sys.executable, "-m", "ziglang", "cc"]]
-    commands = [shlex.split(chosen)] if chosen else usual
-    for name, *flags in commands:
+    reasons = {}
+    for command in [own] if own else usual:
+        name, *flags = command
         program = shutil.which(name, path=search)
-        if program is not None and (compiler := _works((os.path.abspath(program), *flags))) is not None:
+        compiler = "not found" if program is None else _tried((os.path.abspath(program), *flags))
+        if isinstance(compiler, Compiler):
             return compiler
-    tried = ", ".join(map(shlex.join, commands)) + (" (named by the environment variable CC)" if chosen else "")
-    raise CompilerError(f"no C compiler that works was found; tried: {tried}. {_ADVICE}")
+        reasons[shlex.join(command)] = compiler
+    tried = ", ".join(f"{command} ({reason})" for command, reason in reasons.items())
+    advice = _OWN_ADVICE if own else _ADVICE
+    raise CompilerError(f"no C compiler that works was found; tried: {tried}. {advice}")
 
 
-def _works(command: tuple[str, ...]) -> Compiler | None:
-    """Return a compiler if it runs, with the flags for this machine's processor that it accepts; else None."""
+def _tried(command: tuple[str, ...]) -> Compiler | str:
+    """Return a compiler if it works, with the flags for this machine's processor that it accepts; else why not."""
     general = _FLAGS if sys.platform in ("win32", "darwin") else (*_FLAGS, *_ELF_FLAGS)
     folder = cache.directory()
     with cache.workshop(folder) as place:
         for native in _NATIVE:
             flags = (*general, *native)
             try:
-                done = _run((*command, *flags, "-E", "-dM", "-x", "c", "-"), Path(place), folder)
-            except OSError:
-                return None
+                done = _run((*command, *flags, "-E", "-dM", "-x", "c", "-"), Path(place), folder, _PATIENCE)
+            except OSError as error:
+                return f"cannot be run: {error.strerror}"
+            except subprocess.TimeoutExpired:
+                return f"did not answer within {_PATIENCE} seconds"
             if done.returncode == 0 and done.stdout:
                 return Compiler(command, flags, hashlib.sha256(done.stdout).hexdigest())
-    return None
+    return "fails on an empty file"
 
 
 @functools.cache
@@ -209,7 +233,13 @@ def _compile(compiler: Compiler, source: str, flags: tuple[str, ...], folder: Pa
         text.write_text(source, encoding="utf-8")
         moved = f"-fdebug-prefix-map={place}={folder}"  # a debugger looks for the text where it will be
         files = ("-shared", text.name, "-o", library.name, "-lm")
-        done = _run((*compiler.command, *compiler.flags, *flags, moved, *files), place, folder)
+        try:
+            done = _run((*compiler.command, *compiler.flags, *flags, moved, *files), place, folder, _MOST_PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise CompilerError(
+                f"the C compiler {compiler} was stopped after {_MOST_PATIENCE // 60} minutes, on a text of "
+                f"{source.count(chr(10))} lines. What is unrolled makes a text long: a loop over time, many layers"
+            ) from None
         if done.returncode != 0 or not library.exists():
             raise CompilerError(_failure(compiler, done))
         return cache.keep(folder, key, library, text)
@@ -220,11 +250,17 @@ def _failure(compiler: Compiler, done: subprocess.CompletedProcess[bytes]) -> st
     if done.returncode < 0:
         return f"the C compiler {compiler} was ended by signal {-done.returncode}, as happens when memory runs out"
     message = done.stderr.decode(errors="replace").strip() or "it says nothing more"
+    if done.returncode == 0:
+        return (
+            f"the C compiler {compiler} made no library, and does not call that an error:\n{message[:_LONGEST_MESSAGE]}"
+        )
     return f"the C compiler {compiler} failed with status {done.returncode}:\n{message[:_LONGEST_MESSAGE]}"
 
 
-def _run(command: tuple[str, ...], place: Path, folder: Path) -> subprocess.CompletedProcess[bytes]:
+def _run(command: tuple[str, ...], place: Path, folder: Path, seconds: int) -> subprocess.CompletedProcess[bytes]:
     """Run a compiler in a directory of its own, where also its temporary files are."""
     environment = {**os.environ, "TMPDIR": str(place), "ZIG_LOCAL_CACHE_DIR": str(place)}
     environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(folder / "zig"))  # the home directory may be read-only
-    return subprocess.run(command, input=b"", capture_output=True, cwd=place, env=environment, check=False)
+    return subprocess.run(
+        command, input=b"", capture_output=True, cwd=place, env=environment, check=False, timeout=seconds
+    )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tinygrad_bc.optim.lr_scheduler.schedule import groups_of, require
 from tinygrad_bc.optim.optimizer import Optimizer
+from tinygrad_bc.record import refuse_while_capturing
 
 __all__ = ["ReduceLROnPlateau"]
 
@@ -77,6 +78,10 @@ class ReduceLROnPlateau:
         ArgumentError
             If it is NaN.
         """
+        refuse_while_capturing(
+            "ReduceLROnPlateau.step()",
+            "It decides by the loss: call it outside, with what the captured function returns",
+        )
         loss = float(metrics)
         require(not math.isnan(loss), self, "expects a number to compare", loss)
         self.last_epoch += 1
