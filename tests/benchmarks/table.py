@@ -55,6 +55,7 @@ def markdown(workload: Workload, results: Sequence[Result]) -> str:
 def picture(measured: Mapping[str, tuple[Workload, Sequence[Result]]], path: Path) -> None:
     """Draw the speeds as bars, from 1 to the right what is faster, a panel for each workload."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     found = {name: speeds(results) for name, (_, results) in measured.items()}
     heights = [len(speed) + 2 for speed in found.values()]
@@ -76,6 +77,9 @@ def picture(measured: Mapping[str, tuple[Workload, Sequence[Result]]], path: Pat
         axes.set_xlim(min(0.5, low.min()) / 2, max(2, high.max()) * 2)
         axes.set_title(measured[name][0].title, fontsize=10, loc="left")
         axes.set_xlabel(f"speed, logarithmic; {next(iter(speed))} = 1", fontsize=8)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)

@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import pickle
+import re
 import signal
 import threading
 from pathlib import Path
@@ -352,6 +353,14 @@ def test_the_program_can_be_read():
     assert text.splitlines()[0].startswith("step(x, lr, W)")
     assert "loss = " in text
     assert "W ← new_W" in text
+
+
+def test_constants_are_shown_where_they_are_used():
+    step = tg.compile(lambda x: (x * tg.tensor([1.0, 0.0]) + tg.tensor(0.5)).sum())
+    step(tg.tensor([1.0, 1.0]))
+    text = str(step.program)
+    assert re.search(r"%\d+ = constant +2 float64", text)
+    assert re.search(r"%\d+ = 0\.5 +scalar float64", text)
 
 
 def test_compiling_twice_shares_parameters(way):

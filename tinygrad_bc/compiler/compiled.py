@@ -62,7 +62,8 @@ def compile(
     ----------
     fn : callable
         A function of tensors, arrays, numbers, or lists, tuples and dictionaries of them. Arrays and tables arrive as
-        tensors. It may return the same. Any other arguments (a model, a flag) belong to the structure.
+        tensors. It may return the same. Any other arguments (a model, a flag, a whole number) belong to the structure:
+        each has a program of its own.
     target : str
         ``"numpy"``, NumPy with preallocated buffers, or ``"c"``, compiled by the system's C compiler. Where there is
         none, a warning says so, and NumPy is used.
@@ -76,15 +77,32 @@ def compile(
     Returns
     -------
     Compiled
+        To be called as `fn` is; ``.loop(n, ...)`` runs a loop inside, ``.program`` is what was captured last.
         ``@tg.compile`` and ``@tg.compile(target="c")`` work above a function, too.
 
     Raises
     ------
     ArgumentError
-        If `target` is unknown or `steps` is less than 1.
+        If `target` is unknown, `steps` is less than 1, or `fn` is a generator or asynchronous.
     CaptureError
         At the first call, if `fn` does what cannot be recorded: a decision by numbers in a tensor, ``item()``, random
-        numbers of its own. Nothing is changed then.
+        numbers of its own, a counter outside. Nothing is changed then.
+
+    Warns
+    -----
+    CompilerWarning
+        At the first call, if there is no C compiler for ``target="c"``, or it fails: NumPy runs then.
+
+    Notes
+    -----
+    Only what is done with tensors, by optimisers, schedules and layers is done again at every call. Python itself runs
+    at the first call alone: what it prints, appends to a list or reads from a clock, a file or a random generator that it
+    makes, and what it computes with NumPy from arrays, is as it was then. Variables and attributes that `fn` reads are
+    looked at anew: with other ones, it is captured again.
+
+    What a compiled function returns has no history. The backward pass belongs inside it.
+
+    To look for a NaN, call it inside `detect_anomaly`, which runs `fn` itself.
 
     Examples
     --------
@@ -134,12 +152,9 @@ def _is_count(steps: Any) -> bool:
 
 
 class Compiled:
-    """A function that is captured and run as a program. Made by `compile`.
+    """A function that is captured and run as a program. Made by `compile`, which says what can be captured.
 
-    Attributes
-    ----------
-    programs : list of Program
-        Those that were captured and are kept, the one that was used last at the end.
+    Threads take turns. A copy, also a pickled one, begins without programs.
     """
 
     def __init__(self, fn: Callable[..., Any], target: str, simplify: bool, steps: int) -> None:
@@ -168,6 +183,8 @@ class Compiled:
 
     def loop(self, steps: int, /, *args: Any, **kwargs: Any) -> Any:
         """Run the function, or the program made of it, so many times in a loop inside; return the last result.
+
+        Ctrl-C ends it between two steps, within about a tenth of a second or a step.
 
         Parameters
         ----------
@@ -253,7 +270,7 @@ class Compiled:
 
     @property
     def programs(self) -> list[Program]:
-        """The programs that were captured and are kept, the one captured last at the end."""
+        """The programs that were captured and are kept, at most 16: the one captured last at the end."""
         return [runner.capture.program for runners in self._runners.values() for runner in reversed(runners)]
 
     @property

@@ -129,12 +129,13 @@ class Program:
         return f"<program {self.name}({inputs}), {count} operation{'s' * (count != 1)}>"
 
     def __str__(self) -> str:
-        graph = self.graph
+        graph, inputs = self.graph, set(self.inputs)
         lines = []
         for value in graph:
-            if graph.node(value) is not None:
+            if value not in inputs:
+                formula = graph.formula(value) or (str(value._data) if not value.shape else "constant")
                 shape = "×".join(map(str, value.shape)) or "scalar"
-                lines.append((f"  {graph.label(value)} = {graph.formula(value)}", f"{shape} {value.dtype}"))
+                lines.append((f"  {graph.label(value)} = {formula}", f"{shape} {value.dtype}"))
         width = max((len(left) for left, _ in lines), default=0)
         body = [f"{left:<{width}}  {right}" for left, right in lines]
         head = f"{self.name}({', '.join(map(self.label, self.inputs))}):"

@@ -140,7 +140,7 @@ def load(source: str, cdef: str, *, blas: bool = False, threads: bool = False) -
         path = _library(compiler, source, (*flags, *(_thread_flags(compiler) if threads else ())))
         lib = ffi.dlopen(str(path))
     except OSError as error:  # a full disk, a directory that programs may not be loaded from
-        reason = str(error).partition("  Additionally, ctypes")[0]  # where else cffi looked
+        reason = str(error).partition("  Additionally, ctypes")[0].rstrip(".")  # where else cffi looked
         raise CompilerError(
             f"a compiled program could not be stored or loaded: {reason}. Make room there, or let the environment "
             "variable XDG_CACHE_HOME name a directory that is yours and that programs can be loaded from"
