@@ -96,9 +96,9 @@ def compile(
     Notes
     -----
     Only what is done with tensors, by optimisers, schedules and layers is done again at every call. Python itself runs
-    at the first call alone: what it prints, appends to a list or reads from a clock, a file or a random generator that it
-    makes, and what it computes with NumPy from arrays, is as it was then. Variables and attributes that `fn` reads are
-    looked at anew: with other ones, it is captured again.
+    at the first call alone: what it prints, appends to a list or reads from a clock, a file or a random generator that
+    it makes, and what it computes with NumPy from arrays, is as it was then. Variables and attributes that `fn` reads
+    are looked at anew: with other ones, it is captured again.
 
     What a compiled function returns has no history. The backward pass belongs inside it.
 
