@@ -40,6 +40,15 @@ def test_a_variable_of_a_loop():
     assert labels(x) == ["x", "x(2)", "x(3)", "x(4)"]
 
 
+def test_each_part_of_what_is_taken_apart_has_the_name_of_its_own_variable():
+    x = tg.tensor(np.ones((3, 2)), requires_grad=True)
+    q, k, v = x * 2
+    last = x[2]
+    assert labels([q, k, v, last]) == ["x", "%1", "q", "k", "v", "last"]
+    q, (k, v) = x[:2]
+    assert labels([q, k, v])[2:] == ["q", "%3", "k", "v"]
+
+
 def test_only_the_result_of_a_call_is_what_was_assigned():
     x = tg.tensor(np.eye(3), requires_grad=True)
     normed = tg.nn.functional.mse_loss(x, np.zeros((3, 3)))

@@ -163,7 +163,8 @@ class Node:
     @property
     def variable(self) -> str:
         """The user's variable, or attribute, that the result was assigned to at once; '' if it was not."""
-        return source.assigned_to(self._code, self._instruction)
+        part = next(iter(self.params["key"]), 0) if self.op.name == "getitem" else 0
+        return source.assigned_to(self._code, self._instruction, part if isinstance(part, int) else 0)
 
     @property
     def operands(self) -> list[str]:

@@ -16,6 +16,7 @@ from types import CodeType
 __all__ = ["assigned_to", "expression", "line_number", "operands"]
 
 STORES = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF", "STORE_FAST_LOAD_FAST", "STORE_FAST_MAYBE_NULL")
+TWO_STORES = "STORE_FAST_STORE_FAST"
 BINARY = {
     "add": ast.Add,
     "subtract": ast.Sub,
@@ -52,29 +53,50 @@ def expression(code: CodeType, instruction: int) -> tuple[str, ast.expr] | None:
         return None
 
 
-def assigned_to(code: CodeType, instruction: int) -> str:
-    """Return the variable or attribute that the result of an instruction is assigned to at once, or ''."""
-    return _assignments(code).get(instruction, "")
+def assigned_to(code: CodeType, instruction: int, part: int = 0) -> str:
+    """Return the variable or attribute that the result of an instruction is assigned to at once, or ''.
+
+    Of an instruction that takes a sequence apart, as in ``q, k, v = x``: the variable that gets that part.
+    """
+    names = _assignments(code).get(instruction, ("",))
+    return names[part if len(names) > 1 else 0]
 
 
 @functools.lru_cache(maxsize=256)
-def _assignments(code: CodeType) -> dict[int, str]:
-    names: dict[int, str] = {}
+def _assignments(code: CodeType) -> dict[int, tuple[str, ...]]:
+    names: dict[int, tuple[str, ...]] = {}
     instructions = [i for i in dis.get_instructions(code) if i.opname not in ("COPY", "NOP", "EXTENDED_ARG", "CACHE")]
-    for made, stored, then in itertools.zip_longest(instructions, instructions[1:], instructions[2:]):
+    for position, (made, stored, then) in enumerate(
+        itertools.zip_longest(instructions, instructions[1:], instructions[2:])
+    ):
         if stored is None:
             break
+        if made.opname == "UNPACK_SEQUENCE":
+            names[made.offset] = _targets(instructions[position + 1 :], made.arg or 0)
+            continue
         if stored.opname.startswith("LOAD_") and then is not None and then.opname == "STORE_ATTR":  # self.hidden = ...
             stored = then
         elif stored.opname not in STORES:
             continue
-        name = str(stored.argval[0] if isinstance(stored.argval, tuple) else stored.argval)
+        name = str(_first(stored.argval))
         if not name.isidentifier():  # made up by what compiled it
             continue
         # An operator may be noted at any of the code units that belong to its instruction.
         for offset in range(made.offset, stored.offset, 2):
-            names.setdefault(offset, name)
+            names.setdefault(offset, (name,))
     return names
+
+
+def _targets(stores: list[dis.Instruction], count: int) -> tuple[str, ...]:
+    """Return the variables that so many values are stored in, one after the other, '' from where one is not."""
+    found: list[str] = []
+    for store in itertools.takewhile(lambda store: store.opname in (*STORES, TWO_STORES), stores):
+        found += map(str, store.argval if store.opname == TWO_STORES else [_first(store.argval)])
+    return (*found[:count], *[""] * (count - len(found)))
+
+
+def _first(argval: object) -> object:
+    return argval[0] if isinstance(argval, tuple) else argval
 
 
 @functools.lru_cache(maxsize=4096)
