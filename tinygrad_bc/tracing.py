@@ -18,7 +18,7 @@ from tinygrad_bc.errors import CaptureError
 from tinygrad_bc.primitive import COUNTERPARTS, constant
 from tinygrad_bc.record import Array, Value, clock, tracer
 
-__all__ = ["Cell", "Item", "Live", "Tracer", "draw"]
+__all__ = ["Cell", "Item", "Live", "Tracer", "called", "draw"]
 
 
 class Tracer:
@@ -37,6 +37,8 @@ class Tracer:
         The arrays that are not a tensor's (an optimiser's, a layer's), each found by a function, and their leaves.
     changed : dict of Value to Value
         For leaves that stand for memory: what it is by now.
+    remembered : dict of Value to (str, Value)
+        For leaves that stand for what an optimiser remembers of a parameter: what that is, and the parameter.
     acts : list of (do, undo)
         What Python does at every call, in this order, and how it is taken back.
     undo : list of callable
@@ -72,6 +74,7 @@ class Tracer:
         self.renewed: dict[Value, Value] = {}
         self.memory: list[tuple[Callable[[], Array], Value]] = []
         self.changed: dict[Value, Value] = {}
+        self.remembered: dict[Value, tuple[str, Value]] = {}
         self.acts: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
         self.objects: list[Any] = []
         self.undo: list[Callable[[], Any]] = []
@@ -164,6 +167,7 @@ class Tracer:
         """Note that a tensor is another value from now on."""
         memory = self.now(x)._array  # which makes a leaf of what is none, and was not computed here
         self._overwritten[id(memory)] = memory
+        self.current.pop(x)  # so that updates are in the order in which they were done, as an optimiser's are
         self.current[x] = new
         if x._requires_grad:  # a leaf it stays, for the backward passes to come, though it was computed
             new._requires_grad = True
@@ -219,14 +223,19 @@ class Tracer:
 
     # --- other memory
 
-    def cell(self, find: Callable[[], Array], name: str = "") -> Cell:
-        """Return a stand-in for an array that lives on between calls, which `find` returns."""
+    def cell(self, find: Callable[[], Array], name: str = "", of: Value | None = None) -> Cell:
+        """Return a stand-in for an array that lives on between calls, which `find` returns.
+
+        It has a name of its own, or is what an optimiser remembers `of` a parameter, whose name it then has too.
+        """
         array = find()
         for known, leaf in self.memory:
             if known() is array:
                 return Cell(self.changed.get(leaf, leaf), self, leaf)
         leaf = self._new_leaf(np.array(array), name)
         self.memory.append((find, leaf))
+        if of is not None:
+            self.remembered[leaf] = (name, of)
         return Cell(leaf, self, leaf)
 
     def move(self, x: Any, rule: Callable[[Value], Value], name: str = "") -> None:
@@ -294,6 +303,13 @@ class Tracer:
             return answer
         self.facts.append((len(self.acts), find, answer))
         return answer
+
+
+def called(number: Any, name: str) -> Any:
+    """Return a number that is computed at every step, in a captured function by that name."""
+    if isinstance(number, Live):
+        number.name = name
+    return number
 
 
 def draw(find: Callable[[], Array], generator: np.random.Generator) -> Any:

@@ -295,6 +295,9 @@ class Capture:
             known.setdefault(self._names[i] or f"argument_{i}", leaf)
         graph = Graph([*self.results, *self._updates.values()], inputs, known)
         labels = {value: graph.label(value) for value in graph if not graph.label(value).startswith("%")}
+        for leaf, (name, parameter) in self._tracing.remembered.items():
+            if leaf in labels and (of := labels.get(self._tracing.leaves[parameter])):
+                labels[leaf] = f"{name}_{of}"
         derivatives: dict[Value, str] = {}
         for output, value, g in self._tracing.cotangents:
             if value in labels and g in graph and not g.name and g not in derivatives:

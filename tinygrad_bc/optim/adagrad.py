@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_bc.optim.optimizer import ANY, Group, Optimizer, State
 from tinygrad_bc.record import Array
+from tinygrad_bc.tracing import called
 
 __all__ = ["Adagrad"]
 
@@ -83,5 +84,5 @@ class Adagrad(Optimizer):
         np.sqrt(s, out=spare)
         spare += group["eps"]
         np.divide(g, spare, out=spare)
-        spare *= group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"])
+        spare *= called(group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"]), "decayed_lr")
         x -= spare

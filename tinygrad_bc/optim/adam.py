@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_bc.errors import ArgumentError
 from tinygrad_bc.optim.optimizer import ANY, Group, Optimizer, State
 from tinygrad_bc.record import Array
+from tinygrad_bc.tracing import called
 
 __all__ = ["Adam", "AdamW"]
 
@@ -104,9 +105,9 @@ class Adam(Optimizer):
         # Both corrections as factors of the step and of ε, which are numbers, and not of m and v.
         root = (1 - beta2 ** state["step"]) ** 0.5
         np.sqrt(v, out=spare)
-        spare += group["eps"] * root
+        spare += called(group["eps"] * root, "corrected_eps")
         np.divide(m, spare, out=spare)
-        spare *= group["lr"] * root / (1 - beta1 ** state["step"])
+        spare *= called(group["lr"] * root / (1 - beta1 ** state["step"]), "corrected_lr")
         x -= spare
 
 
@@ -142,5 +143,5 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
     def _with_weight_decay(self, x: Array, g: Array, group: Group) -> Array:
-        x *= 1 - group["lr"] * group["weight_decay"]
+        x *= called(1 - group["lr"] * group["weight_decay"], "decay")
         return g

@@ -174,7 +174,7 @@ class Optimizer:
             counts = self._live_counts(list(found), tracing)
             for parameter, gradient in found.items():
                 memory = {
-                    name: tracing.cell(self._memory_finder(parameter, name), _joined(name, parameter))
+                    name: tracing.cell(self._memory_finder(parameter, name), name, of=parameter)
                     for name in self._memory(group)
                 }
                 x, g = Cell(tracing.now(parameter), tracing), Cell(gradient, tracing)
@@ -369,10 +369,6 @@ class Optimizer:
             options = ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
             lines.append(f"  group {number}: {len(group['params'])} parameters of {elements} elements, {options}")
         return "\n".join([*lines, ")"])
-
-
-def _joined(name: str, parameter: Tensor) -> str:
-    return f"{name}_{parameter.name}" if parameter.name else name
 
 
 def title(parameter: Tensor, position: int | None = None) -> str:
