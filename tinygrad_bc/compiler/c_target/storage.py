@@ -13,6 +13,7 @@ from tinygrad_bc.compiler.c_target.index import Index
 from tinygrad_bc.compiler.c_target.plan import Plan
 from tinygrad_bc.compiler.c_target.schedule import TILE_MEMORY, TILES, Loop, Nest, Schedule
 from tinygrad_bc.compiler.c_target.statements import Load, Statement
+from tinygrad_bc.compiler.names import NOUNS, without_leading_numbers
 from tinygrad_bc.record import Value
 
 __all__ = ["Names", "Storage", "is_inside", "store_values"]
@@ -30,33 +31,6 @@ _RESERVED = """
     dgemm sgemm dgemv sgemv set_blas
 """
 
-NOUNS = {
-    "matmul": "product",
-    "add": "total",
-    "subtract": "difference",
-    "multiply": "multiple",
-    "divide": "quotient",
-    "where": "chosen",
-    "maximum": "larger",
-    "minimum": "smaller",
-    "max": "largest",
-    "min": "smallest",
-    "exp": "exponential",
-    "log": "logarithm",
-    "sqrt": "root",
-    "square": "squared",
-    "cast": "converted",
-    "matrix_transpose": "transposed",
-    "permute": "permuted",
-    "reshape": "reshaped",
-    "broadcast_to": "repeated",
-    "getitem": "selected",
-    "concatenate": "joined",
-    "stack": "stacked",
-    "pad": "padded",
-}
-"""What a value without a name is called after its operation, where that is not named by a noun."""
-
 
 class Names:
     """Names for values in C, each given once: their labels as far as they can be."""
@@ -66,7 +40,7 @@ class Names:
 
     def new(self, label: str, otherwise: str) -> str:
         """Return a name like a label, or, for a value that has none, like `otherwise`."""
-        wanted = otherwise if label.startswith("%") else label
+        wanted = otherwise if label.startswith("%") else without_leading_numbers(label)
         wanted = re.sub(r"\W+", "_", wanted, flags=re.ASCII).strip("_") or "x"
         wanted = f"x{wanted}" if wanted[0].isdigit() else wanted
         name, number = wanted, 1

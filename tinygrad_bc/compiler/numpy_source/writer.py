@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_bc.compiler.names import without_leading_numbers
 from tinygrad_bc.compiler.numpy_source import layout
 from tinygrad_bc.compiler.numpy_source.bundle import Bundle
 from tinygrad_bc.compiler.numpy_source.rewrite import Code, name
@@ -381,7 +382,8 @@ def _kind(like: Any) -> Any:
 
 def identifier(label: str) -> str:
     """Return a label as a Python identifier that hides nothing."""
-    text = re.sub(r"\W+", "_", f"v{label[1:]}" if re.fullmatch(r"%\d+", label) else label).rstrip("_") or "v"
+    label = f"v{label[1:]}" if re.fullmatch(r"%\d+", label) else without_leading_numbers(label)
+    text = re.sub(r"\W+", "_", label).rstrip("_") or "v"
     text = text if not text[0].isdigit() else f"v{text}"
     hides = keyword.iskeyword(text) or keyword.issoftkeyword(text) or hasattr(builtins, text) or text == "np"
     return f"{text}_" if hides else text

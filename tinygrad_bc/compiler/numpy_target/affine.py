@@ -86,7 +86,7 @@ def fold_biases(program: Program) -> Program:
         if value in layers:
             layer = layers[value]
             weights = CONCATENATE(layer.w, layer.bias(), axis=layer.weights_axis)
-            name(weights, layer.w, graph.label(layer.b))
+            name(weights, layer.w, bias_name(layer))
             weights = TRANSPOSE(weights) if layer.transposed else weights
             factors = (data(layer, now), weights) if layer.batch == 0 else (weights, data(layer, now))
             made: Value = MATMUL(*factors)
@@ -103,12 +103,17 @@ def fold_biases(program: Program) -> Program:
             x_t = TRANSPOSE(x) if layer.batch == 1 or left else x
             g_t = cotangent if layer.batch == 1 or left else TRANSPOSE(cotangent)
             both[key] = MATMUL(x_t, g_t) if left else MATMUL(g_t, x_t)
-            name(both[key], weights, graph.label(layer.b))
+            name(both[key], weights, bias_name(layer))
         axis, n = int(not left), both[key].shape[int(not left)] - 1
         of_bias = is_op(graph, value, "sum")
         start, stop = (n, n + 1) if of_bias else (0, n)
         made: Value = GETITEM(both[key], key=sliced(axis, start, stop, n + 1))
         return made if made.shape == value.shape else RESHAPE(made, shape=value.shape)
+
+    def bias_name(layer: Layer) -> str:
+        """Return the bias's name, without the path of its layer where that is the weights' too."""
+        path, _, last = graph.label(layer.b).rpartition(".")
+        return last if graph.label(layer.w).rpartition(".")[0] == path else graph.label(layer.b)
 
     def name(made: Value, first: Value, second: str) -> None:
         if not graph.label(first).startswith("%"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import re
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_bc.compiler.names import NOUNS
 from tinygrad_bc.compiler.numpy_source import layout
 from tinygrad_bc.compiler.numpy_source.rewrite import name
 from tinygrad_bc.compiler.numpy_source.specialise import UnsupportedError, literal
@@ -39,6 +40,9 @@ REMARKS = {
 }
 """What is said, once, of lines in `bind`."""
 
+SECTIONS = CONSTANTS, BUFFERS, VIEWS = "constants", "buffers", "views"
+"""The parts of `bind`, and what stands above them."""
+
 
 class Number(NamedTuple):
     """A number that an array is combined with."""
@@ -66,14 +70,14 @@ class Definitions:
         Large constant arrays, which the module's `bind` takes after the memory.
     packed : list of Value
         What `bind` takes in the place of the memory that is views of it.
-    made : list of (str, list of str)
-        The lines of `bind`, with the names that they define.
+    made : list of (str, str, list of str)
+        The lines of `bind`: in which of the `SECTIONS`, the name that they define, and they themselves.
     """
 
     def __init__(self, program: Program, plan: Plan, writer: Writer) -> None:
         self.program, self.graph, self.plan, self.writer = program, program.graph, plan, writer
         self.memory, self.inputs = frozenset(program.memory), frozenset(program.inputs)
-        self.made: list[tuple[str, list[str]]] = []
+        self.made: list[tuple[str, str, list[str]]] = []
         self.names: dict[Value, str] = {}
         self.at: dict[Any, str] = {}
         self.shared: dict[Any, str] = {}  # other names, of values that stand there at other times
@@ -81,11 +85,13 @@ class Definitions:
         self.constants: list[Value] = []
         self.packed: list[Value] = []
         self.taken = {"np", "empty", "bind", "prepare", "step", "math", *writer.helpers, *writer.modules}
-        self.temporaries = (f"t{number}" for number in itertools.count(1))
         self.wholes = self._wholes()
         self.joined = {plan.places[x].key: x for x in (*plan.joined, *program.memory)}
         self.under = {x: value for value, x in plan.over.items()}
         self.labels = self._labels()
+        self.uses = Counter(x for i in plan.instructions for x in i.values)
+        self.uses.update(self.graph.outputs)
+        self.chains = Counter(plan.places[x].key for x in self.graph if self._begins_chain(x))
 
     def new_name(self, base: str) -> str:
         """Return a name that nothing has yet."""
@@ -95,9 +101,23 @@ class Definitions:
         self.taken.add(text)
         return text
 
-    def temporary(self) -> str:
-        """Return the name of something that has none."""
-        return self.new_name(next(title for title in self.temporaries if title not in self.taken))
+    def temporary(self, value: Value) -> str:
+        """Return a name for a value that has none: after its operation, or that of a buffer for several."""
+        return self.new_name("scratch" if self.chains[self.plan.places[value].key] > 1 else self._noun(value))
+
+    def _begins_chain(self, x: Value) -> bool:
+        """Return whether a nameless value is written into a buffer, and not over one of its own inputs."""
+        instruction = self.plan.by_value.get(x)
+        return (
+            instruction is not None and instruction.kind is Kind.CALL and x not in self.plan.over and not self.labels[x]
+        )
+
+    def _noun(self, value: Value) -> str:
+        """Return what a value is called after its operation: the last of those that are written over one another."""
+        while value in self.under and self.uses[value] == 1:
+            value = self.under[value]
+        op = self.plan.by_value[value].value.node.op.name  # type: ignore[union-attr]
+        return identifier(NOUNS.get(op, op))
 
     def label(self, value: Value) -> str:
         """Return what a value is to be called, '' if that does not matter."""
@@ -108,12 +128,15 @@ class Definitions:
     def _labels(self) -> dict[Value, str]:
         """Return what values are called: one without a name as what is written over it."""
         found: dict[Value, str] = {}
+        results = frozenset(self.program.results)
         for value in reversed(self.graph.values):
             label = self.graph.label(value)
             if not label.startswith("%"):
                 found[value] = identifier(label)
+            elif value in self.under:
+                found[value] = found[self.under[value]]
             else:
-                found[value] = found[self.under[value]] if value in self.under else self._label_of_copy(value)
+                found[value] = self._label_of_copy(value) or ("result" if value in results else "")
         return found
 
     def _label_of_copy(self, value: Value) -> str:
@@ -162,21 +185,25 @@ class Definitions:
     def definitions(self, text: str) -> list[str]:
         """Return the lines of `bind` that define what is used."""
         used = set(re.findall(r"\w+", text))
-        kept: list[list[str]] = []
-        for title, lines in reversed(self.made):
+        kept: dict[str, list[list[str]]] = {section: [] for section in SECTIONS}
+        for section, title, lines in reversed(self.made):
             if not title or title in used:
-                kept.append(lines)
+                kept[section].append(lines)
                 used.update(re.findall(r"\w+", "\n".join(lines)))
-        return _remarked([line for lines in reversed(kept) for line in lines])
+        found: list[str] = []
+        for section, several in kept.items():
+            if several:
+                found += [*([""] if found else []), f"{layout.INDENT}# {section}"]
+                found += [line for lines in reversed(several) for line in lines]
+        return _remarked(found)
 
     def number(self, x: Number) -> str:
         """Return the name of a number as an array, which NumPy need not make of it at every call."""
         if x not in self.at:
-            text = repr(x.number).removesuffix(".0")
-            spelled = "".join(LETTERS.get(letter, letter) for letter in text) if len(text) < 9 else ""
+            spelled = "".join(LETTERS.get(letter, letter) for letter in f"{x.number:.4g}")
             self.at[x] = title = self.new_name(f"c{spelled}")
             made = literal(np.array(x.number, x.dtype), self.writer.modules)
-            self.made.append((title, assignment(title, made)))
+            self.made.append((CONSTANTS, title, assignment(title, made)))
         return self.at[x]
 
     def is_bound(self, x: Value) -> bool:
@@ -213,21 +240,21 @@ class Definitions:
         elif (place.key, label) in self.shared:
             self.names[value] = self.shared[place.key, label]
         elif place.key in self.at and not (self.plan.by_value[value].kind is Kind.VIEW and not label):
-            self.names[value] = self._same_memory(place, label)
+            self.names[value] = self._same_memory(value, label)
         else:
-            self.define(place, "", label)
+            self.define(place, "", label, value)
             self.names[value] = self.at[place.key]
         self.shared[place.key, label] = self.names[value]
         return self.names[value]
 
-    def _same_memory(self, place: Place, label: str) -> str:
+    def _same_memory(self, value: Value, label: str) -> str:
         """Return another name for a buffer, for a value that stands there at another time."""
-        title = self.new_name(label) if label else self.temporary()
-        self.made.append((title, [f"{layout.INDENT}{title} = {self.at[place.key]}"]))
+        title = self.new_name(label) if label else self.temporary(value)
+        self.made.append((VIEWS, title, [f"{layout.INDENT}{title} = {self.at[self.plan.places[value].key]}"]))
         return title
 
-    def define(self, place: Place, base: str, title: str = "") -> None:
-        """Give a place a name: `title`, or one that follows from what it is a view of."""
+    def define(self, place: Place, base: str, title: str = "", value: Value | None = None) -> None:
+        """Give a place a name: `title`, or one that follows from what it is a view of, or from the value there."""
         if place.key in self.at:
             return
         made = self.expression(place, first=True)
@@ -236,14 +263,18 @@ class Definitions:
             suffix = next((suffix for part, suffix in HINTS if f".{part}" in text), "_part")
             suffix = "_flat" if suffix == "_reshaped" and place.array.ndim == 1 else suffix
             title = (base or self._base_name(place)) + suffix
-        self.at[place.key] = title = self.new_name(title) if title else self.temporary()
-        self.made.append((title, assignment(title, made)))
+        if not title and value is not None:
+            self.at[place.key] = title = self.temporary(value)
+        else:
+            self.at[place.key] = title = self.new_name(title or "buffer")
+        section = BUFFERS if ast.unparse(made).startswith("empty(") else VIEWS
+        self.made.append((section, title, assignment(title, made)))
 
     def _base_name(self, place: Place) -> str:
         seen: Place | None = place
         while seen is not None and seen.key not in self.at:
             seen = seen.base
-        return self.at[seen.key] if seen is not None else "t"
+        return self.at[seen.key] if seen is not None else "buffer"
 
     def expression(self, place: Place, first: bool = False) -> ast.expr:
         """Return the code that makes a view, or allocates a buffer that nothing else stands in."""
@@ -278,7 +309,7 @@ class Definitions:
         if storage not in self.storages:
             self.storages[storage] = title = self.new_name("memory")
             made = layout.expression(self._new_array(storage.array.size, storage.array.dtype))
-            self.made.append((title, [f"{layout.INDENT}{title} = {made}"]))
+            self.made.append((BUFFERS, title, [f"{layout.INDENT}{title} = {made}"]))
         return self.storages[storage]
 
     def _define_constant(self, value: Value, place: Place) -> None:
@@ -294,7 +325,7 @@ class Definitions:
         text = (ast.unparse(code), place.key[3])
         if text not in self.at:
             self.at[text] = title = self.new_name(self._name_of_constant(value))
-            self.made.append((title, self._filled_array(title, value, place) or assignment(title, code)))
+            self.made.append((CONSTANTS, title, self._filled_array(title, value, place) or assignment(title, code)))
         self.at[place.key] = self.names[value] = self.at[text]
 
     def _name_of_constant(self, value: Value) -> str:

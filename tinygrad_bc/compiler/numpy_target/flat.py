@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_bc.autograd import record_everything
+from tinygrad_bc.compiler.names import without_leading_numbers
 from tinygrad_bc.compiler.numpy_source.statements import recipe
 from tinygrad_bc.compiler.numpy_target.again import computed, is_op, labelled, recorded_again, sliced
 from tinygrad_bc.compiler.program import Program
@@ -271,7 +272,7 @@ def _record(group: _Group, new: dict[Value, Value], labels: dict[Value, str]) ->
         if several not in done:
             done[several] = made = _vector(group, several, new)
             remembered = any(several[0] is olds[0] for olds in group.olds)
-            shared = _common([group.graph.label(x) for x in several])
+            shared = _common([without_leading_numbers(group.graph.label(x)) for x in several])
             labels[made] = shared or ("parameters" if remembered else "gradients")
         return done[several]
 

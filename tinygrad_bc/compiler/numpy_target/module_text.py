@@ -16,7 +16,7 @@ from tinygrad_bc.compiler.numpy_source.rewrite import name
 from tinygrad_bc.compiler.numpy_source.specialise import literal
 from tinygrad_bc.compiler.numpy_source.writer import Writer
 from tinygrad_bc.compiler.numpy_target.buffers import Plan, parts
-from tinygrad_bc.compiler.numpy_target.definitions import Definitions, Number, assignment
+from tinygrad_bc.compiler.numpy_target.definitions import VIEWS, Definitions, Number, assignment
 from tinygrad_bc.compiler.numpy_target.instructions import OUT, Instruction, Kind, filled, parse
 from tinygrad_bc.compiler.numpy_target.storage import Place
 from tinygrad_bc.compiler.passes.simplify import filled_with
@@ -39,6 +39,14 @@ LONGEST_INLINE = 60
 
 MOST_VIEWS = 8
 """How many views of views have no names."""
+
+
+GLUE = "\u00a0"
+"""A space at which no line is broken."""
+
+
+def _wrapped(text: str, width: int, indent: str) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
 
 
 def _as_array(x: Any, instruction: Instruction) -> Any:
@@ -73,8 +81,6 @@ class ModuleText:
         self.numbers: dict[Value, ast.expr] = {}  # what stands inside other expressions
         self.local: dict[tuple[Value, str], str] = {}  # the names of views of arguments, in one of the functions
         self.depths: Counter[Value] = Counter()  # of views of views
-        self.uses = Counter(x for i in plan.instructions for x in i.values)
-        self.uses.update(program.graph.outputs)
         self.source = self._source()
 
     def given(self, memory: Sequence[Any], vectors: Mapping[Value, Any]) -> list[Any]:
@@ -110,7 +116,7 @@ class ModuleText:
             "Compute what follows from arguments that seldom change." if ahead else "There is nothing to compute ahead."
         )
         prepare = [*self._decorator(ahead), *layout.definition("prepare", arguments, about), *ahead]
-        about = f"Do one step; return {', '.join(results)}." if results else "Do one step."
+        about = self._about(results)
         step = [*self._decorator(step), *layout.definition("step", arguments, about), *step, *self._returned(results)]
         about = "Return (prepare, step), which work on these arrays" if bound else "Return (prepare, step)"
         about += "; step changes them in place." if self.program.updates else "."
@@ -119,6 +125,18 @@ class ModuleText:
         for function in (prepare, step):
             text += ["", *(layout.INDENT + line if line else "" for line in function)]
         return "\n".join([*text, "", f"{layout.INDENT}return prepare, step"]) + "\n"
+
+    def _about(self, results: list[str]) -> str:
+        """Return the docstring of the function `step`."""
+        if not all(map(str.isidentifier, results)):
+            return "Do one step."  # what is returned stands at its end
+        about = f"Do one step; return {', '.join(results)}." if results else "Do one step."
+        width = layout.WIDTH - 2 * len(layout.INDENT)
+        return (
+            about
+            if len(about) + 10 <= width
+            else "\n".join(["Do one step.", "", *_wrapped(f"Returns {', '.join(results)}.", width, "")])
+        )
 
     def _decorator(self, lines: list[str]) -> list[str]:
         """Return the decorator of a function of such lines that keeps NumPy from warning of infinities."""
@@ -132,17 +150,38 @@ class ModuleText:
 
     def _docstring(self) -> str:
         program, arrays = self.program, self.arrays
-        lines = [f"One step of `{program.name}`, with all arrays allocated beforehand.", ""]
+        lines = [f"One step of `{program.name}`, with all arrays allocated beforehand.", "", *self._usage(), ""]
         lines += [f"{arrays.names[x]}: {x.shape} {x.dtype}, passed to every step" for x in program.arguments]
         alone = [x for x in program.memory if arrays.owner(x) is x]
         lines += [f"{arrays.names[x]}: {x.shape} {x.dtype}, {self._fate(x)}" for x in alone]
         for whole in arrays.packed:
-            inside = [x for x in program.memory if arrays.owner(x) is whole]
+            inside = sorted((x for x in program.memory if arrays.owner(x) is whole), key=self._start)
             title = arrays.storages[self.plan.places[whole].storage]
             lines.append(f"{title}: ({whole._data.size},) {whole.dtype}, {self._fate(inside[0])}; its parts are")
-            text = ", ".join(f"{arrays.label(x) or 'x'} {x.shape}" for x in inside)
-            lines += textwrap.wrap(text, layout.WIDTH - 8, initial_indent="    ", subsequent_indent="    ")
-        return "\n".join(lines)
+            text = ", ".join(f"{arrays.label(x) or 'x'} {x.shape}".replace(" ", GLUE) for x in inside)
+            lines += [line.replace(GLUE, " ") for line in _wrapped(text, layout.WIDTH - 8, "    ")]
+        lines += [f"{arrays.names[x]}: {x.shape} {x.dtype}, constant" for x in arrays.constants]
+        return "\n".join(lines).rstrip()
+
+    def _usage(self) -> list[str]:
+        """Return how the module is used."""
+        bound = [self.arrays.names[x] for x in self.program.memory if self.arrays.owner(x) is x]
+        bound += [self.arrays.storages[self.plan.places[whole].storage] for whole in self.arrays.packed]
+        bound += [self.arrays.names[x] for x in self.arrays.constants]
+        passed = ", ".join(self.arrays.names[x] for x in self.program.arguments)
+        bind = ast.parse(f"prepare, step = bind({', '.join(bound)})").body[0]
+        lines = [line.replace("(prepare, step)", "prepare, step", 1) for line in layout.lines(bind, layout.INDENT)]
+        if ahead := "\n".join(self.lines["prepare"]):
+            steady = [self.arrays.names[x] for x in self.program.inputs if x in self.program.steady]
+            read = [title for title in steady if re.search(rf"\b{title}\b", ahead)]
+            again = f", and again when {' or '.join(read)} changed" if read else ""
+            lines.append(f"{layout.INDENT}prepare({passed})  # before the first step{again}")
+        return [*lines, f"{layout.INDENT}results = step({passed})"]
+
+    def _start(self, x: Value) -> int:
+        """Return at which address a value's place begins: its parts are told in their order."""
+        address: int = self.plan.places[x].array.__array_interface__["data"][0]
+        return address
 
     def _fate(self, x: Value) -> str:
         return "changed in place" if x in self.program.updates else "read where it is"
@@ -177,13 +216,13 @@ class ModuleText:
             self.numbers[value] = made
             return
         label = self.arrays.label(value)
-        self.arrays.names[value] = title = self.arrays.new_name(label) if label else self.arrays.temporary()
+        self.arrays.names[value] = title = self.arrays.new_name(label) if label else self.arrays.temporary(value)
         statement = ast.Assign([ast.Name(title, ast.Store())], made, lineno=0)
         self.lines[where] += layout.lines(statement, layout.INDENT, comment)
 
     def _stands_inside(self, value: Value, instruction: Instruction, made: ast.expr) -> bool:
         """Return whether a number need not have a name: it is computed from numbers, short, and used once."""
-        if value.shape or self.uses[value] != 1 or self.arrays.label(value) or value in self.results:
+        if value.shape or self.arrays.uses[value] != 1 or self.arrays.label(value) or value in self.results:
             return False
         from_numbers = all(
             not x.shape and self.plan.places[x].storage.owner not in self.arrays.memory for x in instruction.values
@@ -211,7 +250,7 @@ class ModuleText:
             if self.arrays.is_constant(x):
                 number = filled_with(x)
                 made = repr(number) if number is not None else layout.expression(self._operand(x, where))
-                self.arrays.made.append(("", [f"{layout.INDENT}{target} = {made}"]))
+                self.arrays.made.append((VIEWS, "", [f"{layout.INDENT}{target} = {made}"]))
             elif where == "prepare":
                 made = layout.expression(self._operand(x, where))
                 self.lines[where] += layout.lines(ast.parse(f"{target} = {made}").body[0], layout.INDENT)
@@ -272,7 +311,7 @@ class ModuleText:
         for instruction in reversed(chain):
             made = filled(instruction.code, {"x0": made})
             if len(ast.unparse(made)) > LONGEST_INLINE:
-                self.local[instruction.value, where] = title = self.arrays.temporary()
+                self.local[instruction.value, where] = title = self.arrays.temporary(instruction.value)
                 self.lines[where] += assignment(title, made)
                 made = name(title)
         return made
