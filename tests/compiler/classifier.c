@@ -1,4 +1,10 @@
-/* step: a step of a program captured by tinygrad_bc. */
+/* step: a step of a program captured by tinygrad_bc. To compile it alone:
+
+       cc -std=c11 -O3 -g1 -fno-math-errno -fno-trapping-math -ffp-contract=off -fopenmp-simd -march=native -fPIC \
+           -fvisibility=protected -shared step.c -o step.so -lm
+
+   Let the members of struct memory point to arrays of these shapes, stored row by row. Call prepare once, and again
+   when what is read there has changed; then step for each step, or loop for several. */
 
 #include <math.h>
 #include <stdbool.h>
@@ -29,13 +35,7 @@ static inline double maximum(double a, double b)
     return a > b || a != a ? a : b;
 }
 
-/* The integer in a number to which 0x1.8p52 was added, and the other way round. */
-static inline int64_t integer(double shifted)
-{
-    const union { double number; int64_t bits; } sum = {shifted}, zero = {0x1.8p52};
-    return sum.bits - zero.bits;
-}
-
+/* An integer as a number to which 0x1.8p52 was added. */
 static inline double shifted(int64_t n)
 {
     const union { double number; int64_t bits; } zero = {0x1.8p52};
@@ -77,10 +77,18 @@ static inline double vlog(double x)
     return x > 0 ? high : low;
 }
 
+/* 2 to the power of n, made of its bits. */
 static inline double power_of_two(int64_t n)
 {
     const union { uint64_t bits; double number; } power = {(uint64_t)(n + 1023) << 52};
     return power.number;
+}
+
+/* The integer in a number to which 0x1.8p52 was added. */
+static inline int64_t integer(double shifted)
+{
+    const union { double number; int64_t bits; } sum = {shifted}, zero = {0x1.8p52};
+    return sum.bits - zero.bits;
 }
 
 /* exp(x), in a form that compilers vectorise. */
@@ -113,7 +121,7 @@ int prepare(const struct memory *m)
     return 0;
 }
 
-/* What is done for n samples, from number `start` on. */
+/* What is done for n samples, from number `start` on: few enough for what is kept of them to stay in the cache. */
 static inline void tile(const struct memory *m, const long start, const int n)
 {
     const double (*const restrict X)[500] = m->X;
@@ -208,15 +216,15 @@ int step(const struct memory *m)
     return 0;
 }
 
-/* So many steps. The numbers that a call is given may be arrays of a number for each step. */
+/* So many steps. A number that a call is given may stand in an array, in which `advance` leads to the next. */
 int loop(const struct memory *m, const long steps, const long *const advance)
 {
+    (void)advance; /* there are none */
     struct memory now = *m;
     for (long count = 0; count < steps; count++) {
         const int outside = step(&now);
         if (outside)
             return outside;
-        (void)advance;
     }
     return 0;
 }

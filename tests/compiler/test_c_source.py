@@ -570,4 +570,4 @@ def test_only_the_functions_that_are_called_are_brought_along():
     x = leaf(3, name="x")
     running, _ = run(recorded(tg.log, x), arguments=[x])
     present = {name for name in FUNCTIONS if f" {name}(" in running.built.source}
-    assert present == {"vlog", "integer", "multiply_add"}
+    assert present == {"vlog", "shifted", "multiply_add"}

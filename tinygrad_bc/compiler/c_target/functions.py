@@ -95,13 +95,18 @@ static inline $real multiply_add$f($real a, $real b, $real c)
     "integer": (
         (),
         """
-/* The integer in a number to which $rounder was added, and the other way round. */
+/* The integer in a number to which $rounder was added. */
 static inline $int integer$f($real shifted)
 {
     const union { $real number; $int bits; } sum = {shifted}, zero = {$rounder};
     return sum.bits - zero.bits;
 }
-
+""",
+    ),
+    "shifted": (
+        (),
+        """
+/* An integer as a number to which $rounder was added. */
 static inline $real shifted$f($int n)
 {
     const union { $real number; $int bits; } zero = {$rounder};
@@ -113,6 +118,7 @@ static inline $real shifted$f($int n)
     "power_of_two": (
         (),
         """
+/* 2 to the power of n, made of its bits. */
 static inline $real power_of_two$f($int n)
 {
     const union { $unsigned bits; $real number; } power = {($unsigned)(n + $bias) << $mantissa};
@@ -145,7 +151,7 @@ $reduced
 """,
     ),
     "vlog": (
-        ("multiply_add", "integer"),
+        ("multiply_add", "shifted"),
         """
 /* log(x), in a form that compilers vectorise. */
 static inline $real vlog$f($real x)

@@ -35,6 +35,10 @@ _OPERATORS = {"sum": "+", "matmul": "+", "prod": "*", "all": "&&", "any": "||"}
 """How partial results are put together, where OpenMP knows it too."""
 
 
+_COMPOUND = {"add": "+=", "subtract": "-="}
+"""How an element is written over that is the first operand of what it becomes."""
+
+
 class Body(Expressions):
     """The statements of one C function, line by line.
 
@@ -286,11 +290,11 @@ class Body(Expressions):
             return
         target = self.element(storage, Load(statement.value, statement.store))
         tree = statement.tree
-        if isinstance(tree, Apply) and tree.node is not None and tree.node.op.name == "subtract":
+        if isinstance(tree, Apply) and tree.node is not None and tree.node.op.name in _COMPOUND:
             a, b = tree.operands
-            if isinstance(a, Load) and self.read(a).text == target:
+            if isinstance(a, Load) and self.read(a).text == target and tree.value.dtype == x.dtype:
                 b = self.text(b) if isinstance(b, Load | Apply) else number(b, x.dtype)
-                yield f"{target} -= {converted(b, x.dtype).text};"
+                yield f"{target} {_COMPOUND[tree.node.op.name]} {converted(b, x.dtype).text};"
                 return
         yield f"{target} = {x.text};"
 

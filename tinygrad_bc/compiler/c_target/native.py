@@ -20,13 +20,13 @@ from tinygrad_bc.compiler.c_target import blas as blas_library
 from tinygrad_bc.compiler.c_target import cache
 from tinygrad_bc.errors import CompilerError, MissingDependencyError
 
-__all__ = ["Compiler", "Library", "find_compiler", "load"]
+__all__ = ["ELF_FLAGS", "FLAGS", "Compiler", "Library", "find_compiler", "load"]
 
 # Every operation rounds as it is written: no product and sum become one instruction unless the text says `fma`. What is
 # given up changes no number: nobody looks at errno or at the flags of floating-point exceptions. Protected functions
 # are those of the library itself when one calls the other; otherwise the C library's own `step` would be called.
-_FLAGS = ("-std=c11", "-O3", "-g1", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")
-_ELF_FLAGS = ("-fPIC", "-fvisibility=protected")
+FLAGS = ("-std=c11", "-O3", "-g1", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")
+ELF_FLAGS = ("-fPIC", "-fvisibility=protected")
 _QUICKLY = ("-O2", "-ftree-vectorize")  # in a third of the time; what comes out is slower by a tenth at most
 _NATIVE = (("-march=native",), ("-mcpu=native",), ())  # the second for ARM, where older compilers lack the first
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
@@ -188,7 +188,7 @@ def find_compiler(chosen: str | None, search: str | None) -> Compiler:
 
 def _tried(command: tuple[str, ...]) -> Compiler | str:
     """Return a compiler if it works, with the flags for this machine's processor that it accepts; else why not."""
-    general = _FLAGS if sys.platform in ("win32", "darwin") else (*_FLAGS, *_ELF_FLAGS)
+    general = FLAGS if sys.platform in ("win32", "darwin") else (*FLAGS, *ELF_FLAGS)
     folder = cache.directory()
     with cache.workshop(folder) as place:
         for native in _NATIVE:

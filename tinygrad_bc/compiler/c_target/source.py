@@ -7,6 +7,8 @@ updated, results, and arrays for what is computed between. ``prepare`` computes 
 from __future__ import annotations
 
 import re
+import shlex
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -14,7 +16,9 @@ from tinygrad_bc.compiler.c_target import blas as blas_library
 from tinygrad_bc.compiler.c_target.expressions import times
 from tinygrad_bc.compiler.c_target.functions import FUNCTIONS, definitions
 from tinygrad_bc.compiler.c_target.index import Axis
+from tinygrad_bc.compiler.c_target.lines import WIDTH, wrapped
 from tinygrad_bc.compiler.c_target.loops import INDENT, Body
+from tinygrad_bc.compiler.c_target.native import ELF_FLAGS, FLAGS
 from tinygrad_bc.compiler.c_target.operations import C_TYPES
 from tinygrad_bc.compiler.c_target.plan import Plan
 from tinygrad_bc.compiler.c_target.schedule import Schedule, sample_axis
@@ -24,6 +28,19 @@ from tinygrad_bc.compiler.program import Program
 from tinygrad_bc.record import Value
 
 __all__ = ["CSource", "Part"]
+
+TILE = """\
+/* What is done for n samples, from number `start` on: few enough for what is kept of them to stay in the cache. */"""
+LOOP = """\
+/* So many steps. A number that a call is given may stand in an array, in which `advance` leads to the next. */"""
+
+_INCLUDES = {
+    "math.h": "",  # for the functions that expressions call
+    "stdbool.h": r"\b(bool|true|false)\b",
+    "stdint.h": r"\bu?int\d+_t\b",
+    "string.h": r"\bmem(cpy|set)\(",
+}
+"""The headers, and what they are included for."""
 
 
 class Part:
@@ -173,19 +190,39 @@ class CSource:
         self.uses_blas = any(
             statement.product for p in (*self.prepare, *self.step) for statement in p.schedule.statements
         )
-        used = [name for name in FUNCTIONS if re.search(rf"\b{name}\(", text)]
-        parts = [self._head(text), self._struct(), definitions(used).strip(), text, self._loop()]
-        return "\n\n".join(part for part in parts if part) + "\n"
+        parts = [self._head(text), self._struct(), definitions(self._called(text)).strip(), text, self._loop()]
+        return wrapped("\n\n".join(part for part in parts if part)) + "\n"
 
     def _head(self, text: str) -> str:
-        program = self.program
-        what = f"/* {program.name}: a step of a program captured by tinygrad_bc. */"
-        includes = ["math.h", "stdbool.h", "stdint.h", "string.h"]
-        lines = [what, "", *(f"#include <{name}>" for name in includes)]
         routines = [name for name in ("dgemm", "sgemm") if f"{name}(" in text]
-        if routines:
-            lines += ["", blas_library.header(*routines).strip()]
-        return "\n".join(lines)
+        blas = blas_library.header(*routines).strip() if routines else ""
+        blas = blas.removeprefix("#include <stdint.h>").strip()
+        everything = "\n".join([text, blas, self._struct(), definitions(self._called(text))])
+        includes = [f"#include <{name}>" for name, used in _INCLUDES.items() if re.search(used, everything)]
+        return "\n\n".join(part for part in (self._about(bool(routines)), "\n".join(includes), blas) if part)
+
+    def _called(self, text: str) -> list[str]:
+        return [name for name in FUNCTIONS if re.search(rf"\b{name}\(", text)]
+
+    def _about(self, uses_blas: bool) -> str:
+        """Return the comment that the file begins with: what it is, and how it is used."""
+        name = re.sub(r"\W+", "_", self.program.name)
+        order = [part.name for part in self.step]
+        step = f"{', '.join(order)}" + (", with what NumPy computes in between," if len(order) > 1 else "")
+        ahead = f"{', '.join(part.name for part in self.prepare)} once, and again when what is read there has changed"
+        use = (
+            f"Let the members of struct memory point to arrays of these shapes, stored row by row. Call {ahead}; then "
+        )
+        use += f"{step} for each step" + (", or loop for several." if self.has_loop else ".")
+        use += " They return 0, or a number that tells which index was out of range." if self.checks else ""
+        use += " Hand the addresses of the BLAS routines to set_blas before." if uses_blas else ""
+        command = shlex.join(
+            ["cc", *FLAGS, "-march=native", *ELF_FLAGS, "-shared", f"{name}.c", "-o", f"{name}.so", "-lm"]
+        )
+        broken = textwrap.wrap(command, WIDTH - 12, subsequent_indent="    ", break_on_hyphens=False)
+        lines = [f"{self.program.name}: a step of a program captured by tinygrad_bc. To compile it alone:", ""]
+        lines += [*("    " + line for line in " \\\n".join(broken).split("\n")), "", *textwrap.wrap(use, WIDTH - 6)]
+        return "/* " + "\n".join(f"   {line}".rstrip() for line in lines).strip() + " */"
 
     def _struct(self) -> str:
         groups = [
@@ -213,7 +250,7 @@ class CSource:
             after = list(self._updating()) if last else []
             for name, inner, used in body.tiles:
                 yield [
-                    "/* What is done for n samples, from number `start` on. */",
+                    TILE,
                     f"static inline void {name}(const struct memory *m, const long start, const int n)",
                     "{",
                     *_indented([*self._pointers(used, inner), *inner]),
@@ -257,16 +294,16 @@ class CSource:
             return ""
         numbers = [x for x in self.arguments if not x.value.shape]
         lines = [
-            "/* So many steps. The numbers that a call is given may be arrays of a number for each step. */",
+            LOOP,
             "int loop(const struct memory *m, const long steps, const long *const advance)",
             "{",
+            *([] if numbers else [f"{INDENT}(void)advance; /* there are none */"]),
             f"{INDENT}struct memory now = *m;",
             f"{INDENT}for (long count = 0; count < steps; count++) {{",
             f"{INDENT * 2}const int outside = step(&now);",
             f"{INDENT * 2}if (outside)",
             f"{INDENT * 3}return outside;",
             *(f"{INDENT * 2}now.{x.name} += advance[{i}];" for i, x in enumerate(numbers)),
-            *([] if numbers else [f"{INDENT * 2}(void)advance;"]),
             f"{INDENT}}}",
             f"{INDENT}return 0;",
             "}",
