@@ -75,7 +75,16 @@ def pooled():
     return trained(model, lambda x: model(x).square().mean(), optimizer, numbers(0, 2, 1, 10, 10))
 
 
-PROGRAMS = [perceptron, used_in_another_order, attention, pooled]
+def judged():
+    """A model that only reads its weights, on data that seldom change: what follows from these is prepared."""
+    model = nn.Sequential(nn.Linear(4, 3, generator=0), nn.ReLU(), nn.Linear(3, 2, generator=1))
+    data = tg.tensor(numbers(0, 6, 4), name="data")
+    compiled = tg.compile(lambda scale: model(2 * data).exp() * scale, target="numpy")
+    compiled(numbers(1, 2))
+    return compiled.program
+
+
+PROGRAMS = [perceptron, used_in_another_order, attention, pooled, judged]
 
 
 @pytest.mark.parametrize("target", ["numpy", "c"])
@@ -162,6 +171,30 @@ def test_the_module_runs_as_its_docstring_says(make, tmp_path):
         np.testing.assert_array_equal(found[key], expected)
 
 
+def test_the_docstring_says_what_is_prepared_from_what():
+    source = judged().source("numpy")
+    prepared = source[source.index("    def prepare") : source.index("    def step")]
+    assert "np.multiply(" in prepared
+    assert "    prepare(scale)  # before the first step, and again when what it reads changed\n" in source
+    factor = tg.tensor(numbers(2, 4), name="factor")
+    compiled = tg.compile(lambda x: x * tg.exp(factor), target="numpy")
+    compiled(numbers(0, 4))
+    source = compiled.program.source("numpy")
+    assert "    prepare(x)  # before the first step, and again when factor changed\n" in source
+
+
+def test_many_arguments_go_over_several_lines():
+    names = [f"argument_with_a_long_name_{i}" for i in range(8)]
+    namespace = {"tg": tg}
+    exec(f"def product({', '.join(names)}):\n    return {' * '.join(names)}", namespace)
+    compiled = tg.compile(namespace["product"], target="numpy")
+    compiled(*numbers(0, 8, 3))
+    source = compiled.program.source("numpy")
+    assert max(map(len, source.splitlines())) <= 120
+    called = re.search(r"    results = step\((.*?)\)", source, re.DOTALL)[1]
+    assert re.findall(r"\w+", called) == names
+
+
 # --- C --------------------------------------------------------------------------------------------
 
 
@@ -170,11 +203,11 @@ def test_the_module_runs_as_its_docstring_says(make, tmp_path):
 def test_the_file_compiles_without_warnings_by_the_command_it_names(make, tmp_path):
     source = make().source("c")
     command = re.search(r"^ +(cc .*?-lm)$", source, re.DOTALL | re.MULTILINE)[1].replace("\\\n", " ")
-    (tmp_path / "step.c").write_text(source)
+    (tmp_path / re.search(r"\w+\.c\b", command)[0]).write_text(source)
     strict = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
     done = subprocess.run([*shlex.split(command), *strict], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "step.so").exists()
+    assert (tmp_path / re.search(r"\w+\.so\b", command)[0]).exists()
 
 
 @pytest.mark.parametrize("make", PROGRAMS)

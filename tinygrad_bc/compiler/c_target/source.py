@@ -206,7 +206,7 @@ class CSource:
 
     def _about(self, uses_blas: bool) -> str:
         """Return the comment that the file begins with: what it is, and how it is used."""
-        name = re.sub(r"\W+", "_", self.program.name)
+        name = re.sub(r"\W+", "_", self.program.name).strip("_")
         order = [part.name for part in self.step]
         step = f"{', '.join(order)}" + (", with what NumPy computes in between," if len(order) > 1 else "")
         ahead = f"{', '.join(part.name for part in self.prepare)} once, and again when what is read there has changed"

@@ -49,6 +49,10 @@ def _wrapped(text: str, width: int, indent: str) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
 
 
+def _example(code: str, comment: str = "") -> list[str]:
+    return layout.lines(ast.parse(code).body[0], layout.INDENT, comment)
+
+
 def _as_array(x: Any, instruction: Instruction) -> Any:
     """Return a number that arrays are combined with as one that is to be an array."""
     dtype = next(y.dtype for y in instruction.values)
@@ -169,14 +173,21 @@ class ModuleText:
         bound += [self.arrays.storages[self.plan.places[whole].storage] for whole in self.arrays.packed]
         bound += [self.arrays.names[x] for x in self.arrays.constants]
         passed = ", ".join(self.arrays.names[x] for x in self.program.arguments)
-        bind = ast.parse(f"prepare, step = bind({', '.join(bound)})").body[0]
-        lines = [line.replace("(prepare, step)", "prepare, step", 1) for line in layout.lines(bind, layout.INDENT)]
-        if ahead := "\n".join(self.lines["prepare"]):
-            steady = [self.arrays.names[x] for x in self.program.inputs if x in self.program.steady]
-            read = [title for title in steady if re.search(rf"\b{title}\b", ahead)]
-            again = f", and again when {' or '.join(read)} changed" if read else ""
-            lines.append(f"{layout.INDENT}prepare({passed})  # before the first step{again}")
-        return [*lines, f"{layout.INDENT}results = step({passed})"]
+        lines = _example(f"functions = bind({', '.join(bound)})")
+        lines[0] = lines[0].replace("functions", "prepare, step", 1)
+        if self.lines["prepare"]:
+            lines += _example(f"prepare({passed})", f"  # before the first step{self._again()}")
+        return lines + _example(f"results = step({passed})")
+
+    def _again(self) -> str:
+        """Return when `prepare` is to be called again."""
+        ahead = [i for i in self.plan.instructions[: self.plan.first] if i.kind is not Kind.VIEW]
+        read = {self.plan.root(x) for i in ahead for x in i.values}
+        titles = [self.arrays.label(x) for x in self.program.inputs if x in read]
+        if not titles:
+            return ""
+        several = " or ".join(titles)
+        return f", and again when {several if len(several) < LONGEST_INLINE else 'what it reads'} changed"
 
     def _start(self, x: Value) -> int:
         """Return at which address a value's place begins: its parts are told in their order."""
