@@ -15,7 +15,7 @@ from tinygrad_bc.autograd import enable_grad, grad
 from tinygrad_bc.diagnosis import depth_of_user, describe, user_line
 from tinygrad_bc.errors import DTypeError, GradientError, GradientWarning, ShapeError
 from tinygrad_bc.primitive import constant
-from tinygrad_bc.record import Value, as_array
+from tinygrad_bc.record import Value, as_array, tracer
 from tinygrad_bc.tensor import Tensor, tensor
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
@@ -224,6 +224,8 @@ def _differentiated(inputs: tuple[Any, ...], create_graph: bool) -> list[Tensor]
         if create_graph and isinstance(x, Tensor) and x.requires_grad:
             with enable_grad():
                 xs.append(x.reshape(x.shape))  # another tensor of the same history: one given twice is two inputs
+        elif isinstance(x, Tensor) and tracer.get() is not None:  # its numbers are others at a later call
+            xs.append(x.detach().requires_grad_())
         else:
             xs.append(tensor(array, requires_grad=True, name=getattr(x, "name", None)))
     return xs

@@ -444,6 +444,20 @@ def test_an_index_out_of_bounds_is_told_by_the_name_of_what_it_came_from():
         step(np.array([0, 1, 3, 0]))
 
 
+@pytest.mark.parametrize("way", ["simplified", "as captured"])
+def test_an_index_with_a_new_axis_that_others_need_as_an_array(way):
+    W = parameter(0, 4, 3, name="W")
+
+    def step(x, y):
+        logarithms = (x @ W).log_softmax(dim=1).gather(1, y[:, None]).squeeze(1)
+        return tg.grad(-((1 - logarithms.exp()) ** 2 * logarithms).mean(), [W])
+
+    fast = tg.compile(step, target="c", **WAYS[way])
+    for k in range(3):
+        x, y = numbers(k).normal(size=(8, 4)), tg.tensor(numbers(k).integers(0, 3, 8))
+        np.testing.assert_allclose(fast(x, y)[0].data, step(x, y)[0].data, rtol=1e-12)
+
+
 def test_a_long_text_is_compiled_quickly(monkeypatch):
     given = []
     monkeypatch.setattr(native, "_library", lambda compiler, source, flags: given.append(flags) or "/nowhere")

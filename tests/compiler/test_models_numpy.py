@@ -426,3 +426,12 @@ def test_what_was_computed_from_parameters_cannot_be_told_to_require_none():
     W = parameter(0, 3, name="W")
     with pytest.raises(tg.errors.GradientError, match="was computed by `multiply`"):
         tg.compile(lambda x: (W * x).requires_grad_(False))(numbers(0, 3))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_number_that_stands_inside_an_expression_may_be_reshaped_there(way):
+    def make():
+        A = parameter(0, 5, 5, name="A")
+        return trained(lambda x: tg.linalg.norm(A) + (A * x).sum(), optim.SGD([A], lr=0.01), A=A)
+
+    twins.assert_twins_agree(make, way, calls=[lambda k=k: (numbers(k, 5, 5),) for k in range(3)])

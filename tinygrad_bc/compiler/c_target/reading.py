@@ -315,6 +315,8 @@ class Reading:
         node = self.graph.node(load.value)
         if node is None:
             return load
+        if load.value in self._views and (found := behind(load.value, node, load.index)) is not None:
+            return self._index_tree(node.inputs[0], found)  # the copy that others need is made too late
         indices = operand_indices(node, load.index)
         operands = [self._index_tree(x, i) if isinstance(x, Value) else x for x, i in zip(node.inputs, indices)]
         return Apply(load.value, node, operands)

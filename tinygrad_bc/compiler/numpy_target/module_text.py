@@ -315,10 +315,10 @@ class ModuleText:
     def _view(self, x: Value, where: str) -> ast.expr:
         """Return the code of a view of an argument, or of a new array."""
         chain: list[Instruction] = []
-        while x not in self.arrays.names and (x, where) not in self.local:
+        while x not in self.numbers and x not in self.arrays.names and (x, where) not in self.local:
             chain.append(self.plan.by_value[x])
             x = chain[-1].values[0]
-        made: ast.expr = name(self.arrays.names.get(x) or self.local[x, where])
+        made = self.numbers.get(x) or name(self.arrays.names.get(x) or self.local[x, where])
         for instruction in reversed(chain):
             made = filled(instruction.code, {"x0": made})
             if len(ast.unparse(made)) > LONGEST_INLINE:
