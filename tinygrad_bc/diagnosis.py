@@ -38,6 +38,7 @@ __all__ = [
     "describe",
     "forward_error",
     "gone_through_before",
+    "kind_of",
     "no_array",
     "position_of",
     "shapes_disagree",
@@ -166,18 +167,20 @@ def call_error(
 
 def _located(call: str, reason: str, error: Exception) -> TinygradError:
     """Return `error` as one of ours, which says what was called, why it failed, and the user's line."""
-    kind: type[TinygradError]
-    if isinstance(error, TinygradError):
-        kind = type(error)
-    elif isinstance(error, np.linalg.LinAlgError):
-        kind = LinAlgError
-    elif isinstance(error, TypeError):
-        kind = DTypeError
-    else:  # NumPy's error for a wrong axis is of both kinds
-        kind = ShapeError if isinstance(error, ValueError) else IndexingError
-    located = kind(f"{call}: {reason or error}\n{user_line()}")
+    located = kind_of(error)(f"{call}: {reason or error}\n{user_line()}")
     located.located = True
     return located
+
+
+def kind_of(error: Exception) -> type[TinygradError]:
+    """Return the class of ours that an error, NumPy's for example, belongs to."""
+    if isinstance(error, TinygradError):
+        return type(error)
+    if isinstance(error, np.linalg.LinAlgError):
+        return LinAlgError
+    if isinstance(error, TypeError):
+        return DTypeError
+    return ShapeError if isinstance(error, ValueError) else IndexingError  # NumPy's for a wrong axis is of both kinds
 
 
 def shapes_disagree(shapes: Sequence[tuple[int, ...]], titles: Sequence[str] = ()) -> str:

@@ -224,17 +224,16 @@ def test_a_bounded_number_of_programs_is_kept(way):
 
 def test_states_that_come_again_do_not_capture_again(way):
     with twins.compiled_for(way):
-        factor, traces = 1.0, []
+        factor = 1.0
 
         @tg.compile(**twins.WAYS[way])
         def scaled(x):
-            traces.append(factor)
             return x * factor
 
         for k in range(12):
             factor = float(k % 3)
             assert scaled(tg.tensor([2.0])).item() == 2 * factor
-        assert traces == [0.0, 1.0, 2.0]
+        assert len(scaled.programs) == 3
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -1,7 +1,6 @@
 """What surprises about capturing, each as a test: what is refused, with the user's line, and what is to be known."""
 
 import copy
-import dataclasses
 import importlib.util
 import math
 import pickle
@@ -232,10 +231,10 @@ def carried_in_a_list():
 CHANGES = {
     "attribute": (Counter(), "changes calls, a number from outside, from 0 to 1", "self.calls += 1"),
     "of a variable": (Counter().attribute_of_a_variable, "changes calls", "self.calls += 1"),
-    "in a dictionary": (Counter().in_a_dictionary, r"changes state\['calls'\]", 'self.state["calls"] += 1'),
-    "kept in a dictionary": (Counter().kept_in_a_dictionary, "into state, a dict", 'self.state["last"] = x * 2'),
-    "kept in a list": (Counter().kept_in_a_list, "into seen, a list", "self.seen.append(x * 2)"),
-    "carried in a list": (carried_in_a_list(), "into state, a list", "state[0] = state[0] + x.sum()"),
+    "in a dictionary": (Counter().in_a_dictionary, "writes into state", 'self.state["calls"] += 1'),
+    "kept in a dictionary": (Counter().kept_in_a_dictionary, "writes into state", 'self.state["last"] = x * 2'),
+    "kept in a list": (Counter().kept_in_a_list, "writes into seen", "self.seen.append(x * 2)"),
+    "carried in a list": (carried_in_a_list(), "writes into state", "state[0] = state[0] + x.sum()"),
     "global": (counted_globally, "changes CALLS", "CALLS += 1"),
     "by a schedule": (counted_by_a_schedule, "changes last_epoch", "rate = SCHEDULE.last_epoch"),
 }
@@ -253,11 +252,6 @@ def test_changes_that_no_later_call_would_make_are_refused_and_taken_back(name):
     assert (SCHEDULE.last_epoch, SCHEDULE.optimizer.param_groups[0]["lr"]) == (0, 0.5)
 
 
-@dataclasses.dataclass
-class Outcome:
-    loss: tg.Tensor
-
-
 class Slotted:
     __slots__ = ("loss",)
 
@@ -270,7 +264,6 @@ def one_by_one(x):
 
 
 RETURNED = {
-    "dataclass": lambda x: Outcome((W * x).sum()),
     "slots": lambda x: [1, Slotted((W * x).sum())],
     "set": lambda x: {(W * x).sum()},
     "generator": lambda x: (y * 2 for y in x),
@@ -310,37 +303,15 @@ def test_results_have_no_history():
         loss.backward()
 
 
-def test_what_python_does_besides_happens_only_while_capturing(capsys):
-    calls = []
-
+def test_what_python_prints_is_printed_only_while_capturing(capsys):
     @tg.compile
     def step(x):
-        calls.append("called")
         print("called")
         return 2 * x
 
     for _ in range(3):
         step(tg.tensor([1.0]))
-    assert (calls, capsys.readouterr().out) == (["called"], "called\n")
-
-
-def test_what_is_read_through_several_objects_stays_as_it_was():
-    settings = {"a": {"b": 2.0}}
-    step = tg.compile(lambda x: x * settings["a"]["b"])
-    x = tg.tensor([1.0])
-    assert step(x).item() == 2
-    settings["a"]["b"] = 3.0
-    assert step(x).item() == 2  # 3 without compiling; what the function can be seen to read at once is looked at anew
-
-
-def test_numpy_computes_with_arrays_from_outside_only_while_capturing():
-    array = np.array([1.0, 2.0])
-    direct, computed = tg.compile(lambda x: x * array), tg.compile(lambda x: x * np.exp(array))
-    x = tg.tensor([1.0, 1.0])
-    direct(x), computed(x)
-    array[...] = 0.0
-    np.testing.assert_array_equal(direct(x).data, [0, 0])
-    np.testing.assert_array_equal(computed(x).data, np.exp([1.0, 2.0]))  # [1, 1] without compiling; use tg.exp
+    assert capsys.readouterr().out == "called\n"
 
 
 def test_a_generator_made_inside_draws_only_while_capturing():
@@ -385,15 +356,6 @@ def test_whole_numbers_belong_to_the_structure():
     power = tg.compile(lambda x, n: x**n)
     assert [power(tg.tensor([2.0]), n).item() for n in (1, 2, 3, 2)] == [2, 4, 8, 4]
     assert len(power.programs) == 3
-
-
-def test_a_rate_taken_from_the_optimiser_by_hand_stays_as_it_was():
-    V = tg.tensor([1.0], requires_grad=True)
-    optimizer = tg.optim.SGD([V], lr=0.5)
-    step = tg.compile(lambda: V * optimizer.param_groups[0]["lr"])
-    step()
-    optimizer.param_groups[0]["lr"] = 0.25
-    assert step().item() == 0.5  # 0.25 without compiling; optimizer.step() has the present one
 
 
 def test_numbers_are_checked_only_while_capturing():

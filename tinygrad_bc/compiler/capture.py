@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-import functools
+import io
 import itertools
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from tinygrad_bc.compiler.calls import array_of, is_numbers, names_of, names_read, parts, place_of, rebuilt
-from tinygrad_bc.compiler.conditions import Variables, is_same, kept
+from tinygrad_bc.compiler.calls import Result, array_of, fields, is_numbers, names_of, parts, rebuilt, records
+from tinygrad_bc.compiler.conditions import Variables
 from tinygrad_bc.compiler.program import Program
-from tinygrad_bc.compiler.randomness import Randomness
-from tinygrad_bc.compiler.refusals import line_of, put_all_back, refuse_changes, refuse_result, title
+from tinygrad_bc.compiler.randomness import Randomness, generators_of
+from tinygrad_bc.compiler.variables import (
+    MISSING,
+    Contents,
+    Numbers,
+    Place,
+    Reached,
+    held_by,
+    is_same,
+    reachable,
+    restore,
+    settings,
+    title,
+)
 from tinygrad_bc.errors import CaptureError
 from tinygrad_bc.primitive import CAPTURE, CAPTURE_PLAIN, OFF, constant, mode
 from tinygrad_bc.record import Array, Graph, Value, captures, note_change, tracer
 from tinygrad_bc.tensor import Tensor
 from tinygrad_bc.tracing import Live, Tracer
 
-__all__ = ["Capture", "Result"]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Where a part of what a function returns comes from.
-
-    Attributes
-    ----------
-    kind : str
-        "result" of the program, "argument" of the call, "number" found anew, "constant" of which every call gets a
-        copy, or "same" object at every call.
-    what : object
-        Its position among these, the function that finds it, the array, or the object.
-    """
-
-    kind: str
-    what: Any
+__all__ = ["Capture"]
 
 
 class Capture:
@@ -86,6 +80,8 @@ class Capture:
         What the function returned, with a `Result` in the place of each part.
     call : list
         The parts of the call that is going on.
+    initialises : bool
+        Whether it put something where nothing was: then a later call finds something else, and does something else.
 
     Raises
     ------
@@ -101,9 +97,13 @@ class Capture:
         self._probe = weakref.ref(self._tracing.add_probe())
         self._stand_ins = [self._stand_in(i, x) for i, x in enumerate(self.call)]
         self._tracing.passed = {x: _part(self, i) for i, x in enumerate(self._stand_ins) if isinstance(x, Value)}
-        self._randomness = Randomness(function, self.call)
+        reached = Reached(function, self.call)
+        self._randomness = Randomness(reached, self.call)
+        self._before = reached.snapshot()
+        self.initialises = False
         try:
-            self._capture(args, kwargs, names, self._randomness)
+            self._refuse_iterators(reached)
+            self._capture(args, kwargs, names)
         except BaseException:
             self.take_back()
             raise
@@ -115,40 +115,38 @@ class Capture:
         self._randomness.restore(self._tracing.drawn)
         for x, leaf in self._tracing.leaves.items():
             x._requires_grad = leaf._requires_grad
+        after = Reached(self._function, self.call).places
+        for place, before in self._before.values():
+            if not is_same(place.get(), before):
+                place.put(restore(before))
+        for key, place in after.items():
+            if key not in self._before and place.get() is not MISSING:
+                place.put(MISSING)
 
-    def _capture(self, args: Any, kwargs: Any, names: Mapping[str, Any], randomness: Randomness) -> None:
+    def _capture(self, args: Any, kwargs: Any, names: Mapping[str, Any]) -> None:
         tracing, taken = self._tracing, iter(self._stand_ins)
-        before = {place_of(where, name): kept(where[name]) for where, name in names_read(self._function, self.call)}
-        try:
-            result = self._run(*rebuilt((args, kwargs), lambda _: next(taken)))
-            refuse_changes(self._function, names_read(self._function, self.call), before, tracing.is_own)
-        except BaseException:  # put back when all else is taken back: an act may have changed variables, too
-            tracing.undo.insert(0, functools.partial(self._put_back, before))
-            raise
+        args, kwargs = rebuilt((args, kwargs), lambda _: next(taken))
+        passed = [(x, fields(x)) for x in records((args, kwargs))]
+        result = self._run(args, kwargs)
+        self._refuse_written(passed)
+        del args, kwargs, passed
         # What is returned is taken apart, so that its containers refer to nothing any more: see `_held`.
         self._returned, positions = list(parts(result)), itertools.count()
-        result = rebuilt(result, lambda _: next(positions))
+        result = rebuilt(result, lambda _: Result("part", next(positions)))
         for x in list(tracing.leaves):
             tracing.refuse_other_requirement(x)
-        self._refuse_other_draws(randomness)
-        written = {place for place, now in self._containers() if not is_same(now, before.get(place))}
-        del x, before  # or what they refer to would count as referred to, in `_held`
+        del x  # or it would count as referred to, in `_held`
+        reached = Reached(self._function, self.call)
+        self._refuse_hidden(reached)
+        self._refuse_changes(reached)
+        self._refuse_other_draws(reached)
         self.acts, self.facts = tracing.acts, tracing.facts
         self.had_no_gradient = list(tracing.had_no_gradient.items())
         self._sort_out(result)
-        variables = [*names_read(self._function, self.call), *_settings(tracing.objects)]
-        self._refuse_passed(variables)
-        self.program = self._program(names, variables)
-        self.variables = Variables([found for found in variables if place_of(*found) not in written])
-
-    def _put_back(self, before: Mapping[Any, Any]) -> None:
-        put_all_back(names_read(self._function, self.call), before)
-
-    def _containers(self) -> Iterator[tuple[Any, Any]]:
-        """Iterate over the variables that hold several things, and these. What is written into tells of the writing."""
-        for where, name in names_read(self._function, self.call):
-            if isinstance(where[name], dict | list):
-                yield place_of(where, name), where[name]
+        places = [*reached.places.values(), *settings(tracing.objects)]
+        self._refuse_passed(places)
+        self.program = self._program(names, places)
+        self.variables = Variables(reached, places, {id(find()) for find in self.arrays})
 
     def _stand_in(self, i: int, x: Any) -> Any:
         if isinstance(x, Value):
@@ -171,14 +169,89 @@ class Capture:
             for x, gradient in tracing.gradients.items():
                 x._grad = gradient
 
-    def _refuse_other_draws(self, randomness: Randomness) -> None:
+    def _refuse_other_draws(self, reached: Reached) -> None:
         """Raise an error if random numbers were drawn that would not be drawn again at every call."""
-        if randomness.is_disturbed(self._tracing.drawn):
+        if self._randomness.is_disturbed(self._tracing.drawn):
+            name = next((p.name for p in reached.places.values() if any(generators_of(p.get()))), "random")
             raise CaptureError(
                 f"{title(self._function)} draws random numbers on its own, and a captured function would use the "
                 "same at every call: pass them in as an argument (the batches of a DataLoader, too), or use a layer "
-                f"that draws, as nn.Dropout\n{line_of(self._function)}"
+                "that draws, as nn.Dropout" + reached.line(name)
             )
+
+    def _refuse_iterators(self, reached: Reached) -> None:
+        """Raise an error if an iterator is at hand: at the next call it would be at another item."""
+        for place in reached.places.values():
+            if any(isinstance(x, Iterator) and not isinstance(x, io.IOBase) for x in held_by(place.get())):
+                raise CaptureError(
+                    f"{title(self._function)} reads from {place.name}, an iterator, and a captured function would use "
+                    f"the same item at every call: take it outside, and pass it in as an argument"
+                    + reached.line(place.name)
+                )
+
+    def _refuse_written(self, passed: list[tuple[Any, dict[str, Any]]]) -> None:
+        """Raise an error if something was assigned to a field of an argument: inside, this is a copy."""
+        for record, before in passed:
+            for name, x in fields(record).items():
+                if x is not before[name]:
+                    raise CaptureError(
+                        f"{title(self._function)} assigns something new to {name} of {type(record).__name__}, an "
+                        "argument, and would do so only while it is captured. Return it"
+                        + Reached(self._function, self.call).line(name)
+                    )
+
+    def _refuse_hidden(self, reached: Reached) -> None:
+        """Raise an error if a returned object holds a computed tensor: it would hold the same at every call."""
+        for x in self._returned:
+            what = ""
+            if not isinstance(x, Value | np.ndarray | Live) and any(map(self._is_computed, reachable(x))):
+                what = "holds a tensor that was computed, and would be the same object at every call"
+            elif isinstance(x, Iterator | Coroutine):
+                what = "can be gone through only once"
+            if what:
+                raise CaptureError(
+                    f"{title(self._function)} returns an object of type {type(x).__name__}, which {what}. Return "
+                    "tensors, or lists, tuples, dictionaries or dataclasses of them" + reached.first_line
+                )
+
+    def _is_computed(self, x: Any) -> bool:
+        return isinstance(x, Value) and x.node is not None and self._tracing.is_own(x)
+
+    def _refuse_changes(self, reached: Reached) -> None:
+        """Raise an error if something outside was changed, other than by this package: a later call would not do so."""
+        before = {key: entry for key, entry in self._before.items() if key not in reached.places}
+        for key, place in reached.places.items():
+            before[key] = place, self._before.get(key, (place, MISSING))[1]
+        for place, old in before.values():
+            now = place.get()
+            computed = any(map(self._is_computed, held_by(now)))
+            if not computed and is_same(now, old):
+                continue
+            if not computed and _is_initialisation(now, old):
+                self.initialises = True
+                continue
+            raise CaptureError(self._written(place, now, old) + reached.line(place.name))
+
+    def _written(self, place: Place, now: Any, old: Any) -> str:
+        """Say what is wrong with another thing in a place."""
+        function, name = title(self._function), place.name
+        if isinstance(old, Contents | Numbers) and now is old.of:
+            return (
+                f"{function} writes into {name}, which is outside of it, and would do so only while it is captured. "
+                "Return what is to be kept, and put it there outside"
+            )
+        if isinstance(old, int | float) and isinstance(now, int | float):
+            return (
+                f"{function} changes {name}, a number from outside, from {old} to {now}, and would do so only while it "
+                "is captured. Do so outside, and pass in the number; or let it be a tensor, updated inside tg.no_grad()"
+            )
+        advice = "Do so outside, and pass it in"
+        if isinstance(now, Value | np.ndarray):
+            advice = f"Return it; or, inside tg.no_grad(), update what is there: `{name} -= ...`"
+        return (
+            f"{function} assigns something new to {name}, a variable or an attribute from outside, and would do so "
+            f"only while it is captured. {advice}"
+        )
 
     # --- what was what
 
@@ -194,7 +267,7 @@ class Capture:
         held, arrays = self._held(leaves)
         updated = {x: new for x, new in tracing.current.items() if x in tracing.leaves and new is not tracing.leaves[x]}
         self._positions: dict[Value, int] = {}
-        self.result = rebuilt(result, lambda i: self._result(self._returned[i], passed, held))
+        self.result = rebuilt(result, lambda part: self._result(self._returned[part.what], passed, held))
         self.gradients = [
             (passed.get(id(x), x), None if g is None else self._add(tracing.now(g)))
             for x, g in self._left.items()
@@ -252,7 +325,6 @@ class Capture:
         if isinstance(x, Live):
             return Result("number", x.find)
         if not isinstance(x, Value):
-            refuse_result(self._function, x, self._tracing.is_own)
             return Result("same", x)
         if x.node is not None:
             self._tracing.refuse_overwritten(x)
@@ -270,13 +342,13 @@ class Capture:
 
     # --- the program
 
-    def _program(self, names: Mapping[str, Any], variables: list[tuple[Mapping[str, Any], str]]) -> Program:
+    def _program(self, names: Mapping[str, Any], places: list[Place]) -> Program:
         arguments = [*self._given, *self._found, *self._drawn]
         memory = [*self._tensors, *self._arrays]
         steady = [leaf for leaf, i in self._given.items() if isinstance(self.call[i], Value)]
         steady += [leaf for leaf, x in self._tensors.items() if not x._exposed]
         steady += [leaf for leaf, find in self._arrays.items() if not find().flags.writeable]
-        labels = self._labels([*arguments, *memory], names, [(name, where[name]) for where, name in variables])
+        labels = self._labels([*arguments, *memory], names, [(place.name, place.get()) for place in places])
         return Program(title(self._function), arguments, memory, self.results, self._updates, steady, labels)
 
     def _labels(
@@ -308,12 +380,14 @@ class Capture:
                 labels[new] = f"new_{labels[old]}"
         return labels
 
-    def _refuse_passed(self, variables: list[tuple[Mapping[str, Any], str]]) -> None:
+    def _refuse_passed(self, places: list[Place]) -> None:
         """Raise an error if an argument is also read as a variable: at the next call these may be different things."""
-        for where, name in variables:
-            thing = where[name]
-            if isinstance(thing, Value | np.ndarray) and any(thing is x for x in self.call):
-                raise CaptureError(f"{name} is passed to {title(self._function)}, which reads it as a variable too")
+        passed = {id(x) for x in self.call if isinstance(x, Value | np.ndarray)}
+        for place in places:
+            if any(id(x) in passed for x in held_by(place.get())):
+                raise CaptureError(
+                    f"{place.name} is passed to {title(self._function)}, which reads it as a variable too"
+                )
 
     # --- its first run
 
@@ -360,11 +434,11 @@ def _part(capture: Capture, i: int) -> Callable[[], Any]:
     return lambda: capture.call[i]
 
 
-def _settings(objects: list[Any]) -> list[tuple[Mapping[str, Any], str]]:
-    """Return where the tensors and numbers are that objects hold, and their names."""
-    return [
-        (vars(x), name) for x in dict.fromkeys(objects) for name, y in vars(x).items() if isinstance(y, Value | float)
-    ]
+def _is_initialisation(now: Any, old: Any) -> bool:
+    """Return whether something was put where nothing was, or a flag was set: the next call may find that done."""
+    if isinstance(old, Contents) and isinstance(now, dict):
+        return old.is_whole and all(is_same(now.get(key, MISSING), part) for key, part in old.parts.items())
+    return old is None or old is MISSING or (isinstance(old, bool) and isinstance(now, bool))
 
 
 def _same(array: Array) -> Callable[[], Array]:

@@ -15,12 +15,12 @@ from typing import Any, overload
 import numpy as np
 
 from tinygrad_bc.anomaly import blocks, watching
-from tinygrad_bc.compiler.calls import array_of, is_numbers, parts, rebuilt
+from tinygrad_bc.compiler.calls import array_of, is_numbers, is_tree, parts, rebuilt, structure
 from tinygrad_bc.compiler.capture import Capture
 from tinygrad_bc.compiler.pipeline import TARGETS, build
 from tinygrad_bc.compiler.program import Program
-from tinygrad_bc.compiler.refusals import line_of, title
 from tinygrad_bc.compiler.runtime import MISSED, Built, Runner
+from tinygrad_bc.compiler.variables import Reached, title
 from tinygrad_bc.diagnosis import depth_of_user
 from tinygrad_bc.errors import ArgumentError, CaptureError, CompilerError, CompilerWarning, MissingDependencyError
 from tinygrad_bc.primitive import GRADIENTS, OFF, constant, mode
@@ -61,9 +61,9 @@ def compile(
     Parameters
     ----------
     fn : callable
-        A function of tensors, arrays, numbers, or lists, tuples and dictionaries of them. Arrays and tables arrive as
-        tensors. It may return the same. Any other arguments (a model, a flag, a whole number) belong to the structure:
-        each has a program of its own.
+        A function of tensors, arrays, numbers, or lists, tuples, dictionaries and dataclasses of them. Arrays and
+        tables arrive as tensors. It may return the same. Any other arguments (a model, a flag, a whole number) belong
+        to the structure: each has a program of its own.
     target : str
         ``"numpy"``, NumPy with preallocated buffers, or ``"c"``, compiled by the system's C compiler. Where there is
         none, a warning says so, and NumPy is used.
@@ -143,7 +143,7 @@ def _refuse_other_than_functions(fn: Any) -> None:
         if is_one(fn):
             raise ArgumentError(
                 f"compile: {title(fn)} is {kind}, and does its work only after the call: compile a function that "
-                f"returns its results\n{line_of(fn)}"
+                f"returns its results{Reached(fn, ()).first_line}"
             )
 
 
@@ -203,13 +203,11 @@ class Compiled:
             args, kwargs = rebuilt((args, kwargs), _as_tensor)
             return [self._fn(*args, **kwargs) for _ in range(steps)][-1]
         call: list[Any] = [*args, *kwargs.values()]
-        structure: Any = (len(args), *kwargs)
-        for x in call:
-            if isinstance(x, dict | list | tuple):
-                call, structure = list(parts((args, kwargs))), repr(rebuilt((args, kwargs), lambda _: ...))
-                break
+        form: Any = (len(args), *kwargs)
+        if any(map(is_tree, call)):
+            call, form = list(parts((args, kwargs))), structure((args, kwargs))
         call = list(map(_without_table, call))
-        key = (structure, mode.get() is OFF, *map(_kind, call))
+        key = (form, mode.get() is OFF, *map(_kind, call))
         if len(set(map(id, call))) < len(call):
             key = (*key, *_repeated(call))
         result = None
@@ -246,6 +244,8 @@ class Compiled:
             capture.take_back()
             raise
         result = capture.apply()
+        if capture.initialises:  # what it found, it will not find again
+            return result
         self._runners.setdefault(key, []).insert(0, Runner(capture, built))
         self._runners.move_to_end(key)
         while sum(map(len, self._runners.values())) > MOST_PROGRAMS:
@@ -283,7 +283,10 @@ class Compiled:
             If there is none yet.
         """
         if not self._runners:
-            raise CaptureError(f"{self.__name__} was not called yet: its first call captures the program")
+            raise CaptureError(
+                f"{self.__name__} was not called yet, or initialised something when it was: its next call captures the "
+                "program"
+            )
         return self.programs[-1]
 
     def __reduce__(self) -> Any:

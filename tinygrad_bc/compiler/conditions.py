@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
-import numpy as np
+from tinygrad_bc.compiler.variables import Contents, Numbers, Place, Reached, is_same, kept, matters
 
-from tinygrad_bc.compiler.calls import Cells
-from tinygrad_bc.record import Value
+__all__ = ["Conditions", "Variables"]
 
-__all__ = ["Conditions", "Variables", "is_same", "kept"]
-
-PLAIN = int | float | str | bool | np.generic | None
+MOST_TERMS = 64
+"""A container of more parts is compared by a function, and not by an expression of as many terms."""
 
 
 class Conditions:
@@ -28,6 +26,29 @@ class Conditions:
         self._objects.update(zip(names, objects))
         self._terms.append(condition.format(*names))
 
+    def add_same(self, question: str, where: Any, before: Any) -> None:
+        """Add that what the question about ``{0}`` finds is the object it was, and holds those that it held."""
+        if isinstance(before, Numbers):
+            self.add(f"{question} is {{1}}", where, before.of)
+            self.add("{0}.tobytes() == {1}", before.of, before.numbers)
+        elif not isinstance(before, Contents):
+            self.add(f"{question} is {{1}}", where, before)
+        elif len(before.parts) > MOST_TERMS or isinstance(before.of, set):
+            self.add(f"{{1}}({question}, {{2}})", where, is_same, before)
+        else:
+            self.add(f"{question} is {{1}}", where, before.of)
+            self._add_parts(before)
+
+    def _add_parts(self, before: Contents) -> None:
+        unchanging = isinstance(before.of, tuple | frozenset)
+        if before.is_whole and not unchanging:
+            self.add(f"len({{0}}) == {len(before.parts)}", before.of)
+        for key, part in before.parts.items():
+            if isinstance(before.of, dict):
+                self.add_same("{0}[0].get({0}[1], ...)", (before.of, key), part)
+            elif not unchanging or isinstance(part, Contents | Numbers):
+                self.add_same(f"{{0}}[{key!r}]", before.of, part)
+
     def compiled(self) -> Callable[[], bool]:
         """Return the question whether all conditions hold."""
         ask: Callable[[], bool] = eval(f"lambda: {' and '.join(self._terms) or 'True'}", self._objects)
@@ -35,50 +56,29 @@ class Conditions:
 
 
 class Variables:
-    """The variables outside a function that it read: numbers, tensors and arrays, and what they were.
+    """The variables outside a function that it read, and what they were.
 
     Parameters
     ----------
-    found : iterable of (mapping, str)
-        Where each is looked up, and its name.
+    reached : Reached
+    places : iterable of Place
+        Those of it, and others.
+    live : set of int
+        The ids of arrays that may hold other numbers later.
     """
 
-    def __init__(self, found: list[tuple[Mapping[str, Any], str]]) -> None:
-        self._found = [(where, name, kept(where[name])) for where, name in found if _matters(where[name])]
+    def __init__(self, reached: Reached, places: Iterable[Place], live: Set[int]) -> None:
+        self._names, self._live = reached.names, live
+        self._found = [(place, self._kept(place)) for place in places if matters(place.get())]
+
+    def _kept(self, place: Place) -> Any:
+        return kept(place.get(), self._names if place.is_ours else None, self._live)
 
     def same(self) -> bool:
         """Return whether they are the same objects, or equal numbers."""
-        return all(is_same(where.get(name), before) for where, name, before in self._found)
+        return all(is_same(place.get(), before) for place, before in self._found)
 
     def add_to(self, conditions: Conditions) -> None:
         """Add that they are the objects that they are now."""
-        for where, name, before in self._found:
-            if isinstance(before, dict | list):
-                conditions.add(f"{{0}}({{1}}.get({name!r}), {{2}})", is_same, where, before)
-            elif isinstance(where, Cells):
-                conditions.add("{0}.cell_contents is {1}", where.cell(name), where[name])
-            else:
-                conditions.add(f"{{0}}.get({name!r}) is {{1}}", where, where.get(name))
-
-
-def _matters(x: Any) -> bool:
-    return isinstance(x, PLAIN | Value | np.ndarray) or _is_small(x)
-
-
-def _is_small(x: Any) -> bool:
-    """Return whether it holds some plain things: settings, a shape."""
-    if not isinstance(x, dict | list | tuple) or len(x) > 16:
-        return False
-    return all(isinstance(part, PLAIN) for part in (x.values() if isinstance(x, dict) else x))
-
-
-def kept(x: Any) -> Any:
-    """Return a thing to be compared with later."""
-    return x.copy() if isinstance(x, dict | list) else x  # which may be written into
-
-
-def is_same(now: Any, before: Any) -> bool:
-    """Return whether a thing is the object that it was, or equal plain things."""
-    if now is before:
-        return True
-    return type(now) is type(before) and not isinstance(now, Value | np.ndarray) and _matters(now) and now == before
+        for place, _ in self._found:
+            conditions.add_same(place.question(), place.where, self._kept(place))

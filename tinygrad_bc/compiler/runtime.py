@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinygrad_bc.compiler.calls import array_of
-from tinygrad_bc.compiler.capture import Capture, Result
+from tinygrad_bc.compiler.calls import Result, array_of
+from tinygrad_bc.compiler.capture import Capture
 from tinygrad_bc.compiler.conditions import Conditions
+from tinygrad_bc.compiler.failures import explained
 from tinygrad_bc.primitive import constant
 from tinygrad_bc.record import Array, Value, clock, note_change
 from tinygrad_bc.tracing import Item
@@ -107,13 +108,16 @@ class Runner:
             if not rows:
                 return MISSED
             try:
-                results = self._bound.step(*self._given, *rows[0])
+                results = self._steps([*self._given, *rows[0]], rows)
             except BaseException:
                 for act in reversed(undo):
                     act()
                 raise
         else:
-            results = self._bound.step(*self._given)
+            try:
+                results = self._bound.step(*self._given)
+            except Exception as error:
+                raise self._explained(self._given, error) from error
         self._tick = note_change(*self._updated)
         if self._plain is None:
             return self.capture.returned([x.copy() if x.ndim else x[()] for x in results])
@@ -229,18 +233,29 @@ class Runner:
         if capture.draws:
             draws = [find() for find in capture.draws]
             arguments += [draws[i] for i in capture.draws_used]
-        if self._is_stale(call):
-            self._bound.prepare(*arguments)
-        if len(rows) == 1:
-            results = self._bound.step(*arguments)
-        else:
-            varying = {len(capture.given) + i: np.array(column) for i, column in enumerate(zip(*rows))}
-            results = self._bound.loop(len(rows), varying, *arguments)
+        results = self._steps(arguments, rows, self._is_stale(call))
         note_change(*self._updated)
         for source, home, updated in self._mirrored:
             if updated:
                 np.copyto(_array(source), home)
         return [x.copy() if x.ndim else x[()] for x in results]
+
+    def _steps(self, arguments: list[Array], rows: list[list[Any]], is_stale: bool = False) -> Sequence[Array]:
+        """Run the program with the numbers of each step."""
+        try:
+            if is_stale:
+                self._bound.prepare(*arguments)
+            if len(rows) == 1:
+                return self._bound.step(*arguments)
+            varying = {len(self.capture.given) + i: np.array(column) for i, column in enumerate(zip(*rows))}
+            return self._bound.loop(len(rows), varying, *arguments)
+        except Exception as error:
+            raise self._explained(arguments, error) from error
+
+    def _explained(self, arguments: list[Array], error: Exception) -> Exception:
+        """Return the error to raise when the program has failed."""
+        memory = [np.asarray(_array(source)) for source in (*self.capture.tensors, *self.capture.arrays)]
+        return explained(self.capture.program, [*arguments, *memory], error)
 
     def _is_stale(self, call: list[Any]) -> bool:
         """Return whether a steady input may have changed since the last time that this was asked."""

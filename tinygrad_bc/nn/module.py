@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from tinygrad_bc.errors import ArgumentError, GradientError
-from tinygrad_bc.record import PACKAGE_FILES, Array, as_array, captures, tracer
+from tinygrad_bc.record import PACKAGE_FILES, Array, as_array, captures, refuse_while_capturing, tracer
 from tinygrad_bc.scope import Scope, current
 from tinygrad_bc.tensor import Tensor
 
@@ -205,6 +205,7 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters and buffers by name, in PyTorch's order and with its names."""
+        refuse_while_capturing("state_dict()", "Use the parameters themselves, or call it outside")
         return {name: np.array(_numbers(thing)) for name, thing in self._state()}
 
     def _state(self) -> Iterator[tuple[str, Any]]:
@@ -255,8 +256,22 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Let this module and all inside behave as in training (or, if `mode` is False, as in use); return it."""
-        for module in self.modules():
-            module.training = bool(mode)
+        modules = list(self.modules())
+        before: list[bool] = []
+
+        def switch() -> None:
+            before[:] = [module.training for module in modules]
+            for module in modules:
+                module.training = bool(mode)
+
+        def switch_back() -> None:
+            for module, training in zip(modules, before):
+                module.training = training
+
+        if captures and (tracing := tracer.get()) is not None:
+            tracing.act(switch, switch_back)
+        else:
+            switch()
         return self
 
     def eval(self) -> Self:
