@@ -244,8 +244,9 @@ def starting_cotangent(output: Value, gradient: Any, *, symbolic: bool = False) 
         raise GradientError(
             f"{output.name or 'the output'} does not require a gradient: nothing that it was computed from does, "
             "or only by way of operations without a derivative (a comparison, a conversion to integers), or it was "
-            f"computed inside no_grad(). For a parameter, {_HOW_TO_REQUIRE}; if `W = W - lr * dLoss_W` "
-            f"inside no_grad() replaced a parameter by a plain tensor, write `W -= lr * dLoss_W`\n{user_line()}"
+            "computed inside no_grad(), or returned by a function from tg.compile, inside which backward() belongs. "
+            f"For a parameter, {_HOW_TO_REQUIRE}; if `W = W - lr * dLoss_W` inside "
+            f"no_grad() replaced a parameter by a plain tensor, write `W -= lr * dLoss_W`\n{user_line()}"
         )
     if gradient is None:
         if output._data.size != 1:
