@@ -649,20 +649,19 @@ def _fast_where(condition: Any, a: Any, b: Any) -> Any:
 def _chosen(mask: Any, a: Any, b: Any) -> Any:
     """Return `a` where `mask` holds and `b` elsewhere, in a fifth of the time of `np.where`, if there are many.
 
-    That branches at every element, and the processor cannot foresee where. Here the bits of both are combined with
-    all ones, which is -1, or with all zeros: b ^ ((a ^ b) & bits).
+    That branches at every element, and the processor cannot foresee where. Here the bits, as integers, are multiplied
+    by 0 or 1 for b = 0, or else combined with no or all ones, which are -1: b ^ ((a ^ b) & ones).
     """
     integer = np.int64 if a.itemsize == 8 else np.int32
-    bits_of_a, bits_of_b = a.view(integer), b.view(integer)
+    bits_of_a, bits_of_b, chosen = a.view(integer), b.view(integer), mask.view(np.int8)
     result = np.empty(mask.shape, a.dtype)
     bits: Any = result.view(integer)
-    bits[...] = mask
-    np.negative(bits, bits)
     if not b.ndim and not bits_of_b:
-        bits &= bits_of_a
-        return result
-    bits &= bits_of_a ^ bits_of_b
-    bits ^= bits_of_b
+        np.multiply(bits_of_a, chosen, bits)
+    else:
+        np.bitwise_xor(bits_of_a, bits_of_b, bits)
+        bits &= -chosen
+        bits ^= bits_of_b
     return result
 
 
