@@ -257,7 +257,13 @@ def test_an_array_that_is_used_as_it_is_may_change_all_the_time(way):
         array = numbers(5, 3)
         return twins.world(step=lambda x: x * array, array=array)
 
-    twins.assert_twins_agree(make, way, CALLS, {k: lambda w: w.array.__imul__(2) for k in range(1, 7)}, programs=1)
+    def make_view():
+        array = numbers(5, 3, 4)
+        return twins.world(step=lambda x: x * array.T, array=array)
+
+    between = {k: lambda w: w.array.__imul__(2) for k in range(1, 7)}
+    twins.assert_twins_agree(make, way, CALLS, between, programs=1)
+    twins.assert_twins_agree(make_view, way, CALLS, between, programs=1)
 
 
 def test_rates_read_by_hand_are_seen(way):

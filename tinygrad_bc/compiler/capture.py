@@ -146,7 +146,8 @@ class Capture:
         places = [*reached.places.values(), *settings(tracing.objects)]
         self._refuse_passed(places)
         self.program = self._program(names, places)
-        self.variables = Variables(reached, places, {id(find()) for find in self.arrays})
+        live = {id(x) for find in self.arrays for x in (find(), find().base)}  # which are read where they are
+        self.variables = Variables(reached, places, live)
 
     def _stand_in(self, i: int, x: Any) -> Any:
         if isinstance(x, Value):
