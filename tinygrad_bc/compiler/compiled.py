@@ -96,9 +96,10 @@ def compile(
     Notes
     -----
     Only what is done with tensors, by optimisers, schedules and layers is done again at every call. Python itself runs
-    at the first call alone: what it prints, appends to a list or reads from a clock, a file or a random generator that
-    it makes, and what it computes with NumPy from arrays, is as it was then. Variables and attributes that `fn` reads
-    are looked at anew: with other ones, it is captured again.
+    at the first call alone: what it prints, or reads from a clock, a file or a random generator that it makes, and what
+    it computes with NumPy from arrays of more than 4096 numbers, is as it was then. Variables, attributes and what
+    containers hold are looked at anew, as far as `fn` and the functions that it calls mention their names: with other
+    ones, it is captured again.
 
     What a compiled function returns has no history. The backward pass belongs inside it.
 
