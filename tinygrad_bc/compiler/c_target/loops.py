@@ -44,10 +44,8 @@ class Body(Expressions):
 
     Parameters
     ----------
-    plan : Plan
-    schedule : Schedule
-    storage : mapping of Value to Storage
-        Where each value is that is not a constant of one element.
+    plan, schedule, storage
+        As in `Expressions`.
     names : Names
 
     Attributes
